@@ -1,0 +1,1 @@
+"""The domains as data: phases, agents, flows, policies, rules and prompts."""

@@ -1,0 +1,1 @@
+"""The single writer: turns commands into committed entries, schedules work, proves the log."""

@@ -1,0 +1,1 @@
+"""The actors: they take assignments, run agents and checks in sandboxes, and own no state."""
