@@ -363,7 +363,7 @@ class Pong(Wire, tag="Pong"):
     sequence: int
 
 
-class Assign(Wire, tag="Assign"):
+class Assign(Wire, kw_only=True, tag="Assign"):
     """One attempt to execute. It was granted in the database before it was sent; re-sent until answered; idempotent by
     (attempt, fence)."""
 
