@@ -1,0 +1,34 @@
+"""Workspaces: git is the transport. A spawn works on a commit and an editing spawn's result is a new commit.
+
+All of it is asyncio; all of it raises `HandsError` (class WORKSPACE when the tree cannot be taken as a commit, else
+TRANSIENT or PERMANENT) and never anything of git's. Paths in results are text; one that is not UTF-8 stands in git's
+C-quoted form (`loom.workers.git.quote_path`, `unquote_path`).
+
+The hands' way through it (`scratch` is a private, empty or missing directory of the attempt):
+
+    workspace = await prepare(assign.workspace, scratch)             # workspace.tree: the agent's directory
+    …the agent works in workspace.tree, with workspace.env() added to its environment…
+    shot = await snapshot(workspace, message="…", date_ms=now_ms)    # Snapshot; nothing in workspace.tree is run or followed
+    await publish(workspace, shot.commit)                            # under assign.workspace.publish: created or equal
+    change = shot.change(text_id_of(shot.diff))                      # protocol.Change
+    facts = await measure(workspace.repository, assign.measures, base=workspace.base, commit=shot.commit)
+    fresh = await checkout(workspace.repository, shot.commit, scratch / "checks")     # for checks and reviews
+    await dispose(workspace)                                         # removes scratch
+
+Signatures:
+
+    prepare(ref: WorkspaceRef, scratch: Path, *, mirrors: Path | None = None) -> Workspace
+    snapshot(workspace: Workspace, *, message: str, date_ms: int, limits: Limits = Limits()) -> Snapshot
+    publish(workspace: Workspace, commit: str, ref: str = "") -> None
+    checkout(repository: Repository, commit: str, directory: Path) -> Path
+    diff(repository: Repository, base: str, commit: str) -> bytes              # canonical diff
+    interdiff(repository: Repository, previous: str, commit: str) -> bytes     # previous..commit, same options
+    changed_paths(repository: Repository, base: str, commit: str) -> tuple[ChangedPath, ...]
+    measure(repository: Repository, measures: Sequence[Measure], *, base: str, commit: str) -> dict[str, str]
+    dispose(workspace: Workspace) -> None
+    open_repository(source: str, *, mirrors: Path | None = None) -> Repository
+    fetch_project(home: Path, project: str, path: Path, revision: str = "HEAD") -> Fetched       # user's git → repos/
+    import_directory(home: Path, project: str, path: Path, limits: Limits = Limits()) -> Fetched  # no git there
+    empty_project(home: Path, project: str) -> Fetched                                            # no project at all
+    create_branch(user_repository: Path, name: str, commit: str, repository: Path) -> bool        # True: created now
+"""
