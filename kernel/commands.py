@@ -1,0 +1,228 @@
+"""Commands: what is asked, in the imperative. A closed union; each stands in its entry as `[kind, fields]`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from loom.kernel.values import (
+    NO_TEXT,
+    Acceptance,
+    AgentBinding,
+    AnswerWord,
+    Approval,
+    Bound,
+    Caps,
+    Counts,
+    End,
+    ErrorClass,
+    Execution,
+    FindingReport,
+    Pairs,
+    Principal,
+    Statement,
+    Text,
+    Usage,
+)
+
+# ------------------------------------------------------------------------------------------------- about one task
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Start a task. `flow` "" : the bundle's entry flow decides. `policies`: overrides of single roles over the preset.
+
+    base: handle of the state that work starts from; subject: its digest. origin_task: the task this one follows from.
+    """
+
+    task: str
+    project: str
+    bundle: str
+    rules_digest: str
+    semantics: int
+    text: Text
+    flow: str
+    preset: str
+    policies: Pairs
+    base: str
+    subject: str
+    bindings: tuple[AgentBinding, ...]
+    caps: Caps
+    sandbox: str = "auto"
+    priority: int = 0
+    weight: int = 1
+    requires: tuple[str, ...] = ()
+    options: Pairs = ()
+    landing: str = ""
+    origin_task: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A ready attempt goes to a worker. The choice is the scheduler's; the kernel checks that it is admissible."""
+
+    spawn: str
+    attempt: int
+    fence: int
+    worker: str
+    boot: str
+    binding: int
+    price: str
+    reserved: int
+    bound: Bound
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    """An attempt ended: with a report, or by the coordinator's word (lost, undelivered, stopped)."""
+
+    spawn: str
+    attempt: int
+    fence: int
+    end: End
+    error_class: ErrorClass = ErrorClass.NONE
+    message: Text = NO_TEXT
+    not_before_ms: int = 0
+    outcome: str = ""
+    facts: Pairs = ()
+    findings: tuple[FindingReport, ...] = ()
+    artifacts: tuple[tuple[str, Text], ...] = ()
+    statements: tuple[Statement, ...] = ()
+    subject: str = ""
+    work: str = ""
+    change: str = ""
+    change_text: Text = NO_TEXT
+    change_list: Text = NO_TEXT
+    summary: Text = NO_TEXT
+    output: Text = NO_TEXT
+    prompt: Text = NO_TEXT
+    transcript: Text = NO_TEXT
+    usage: Usage = Usage()
+    execution: Execution = Execution()
+    repaired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A decision at a gate. subject and change: what the person saw; work, new_subject: a person's own next subject."""
+
+    gate: str
+    word: AnswerWord
+    message: Text = NO_TEXT
+    accepts: tuple[Acceptance, ...] = ()
+    base: str = ""
+    subject: str = ""
+    change: str = ""
+    policy_digest: str = ""
+    root: str = ""
+    work: str = ""
+    new_subject: str = ""
+    new_change: str = ""
+    raises: Counts = ()
+    approval: Approval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    reason: Text = NO_TEXT
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    reason: Text = NO_TEXT
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    reason: Text = NO_TEXT
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """A named wake of the task is due."""
+
+    name: str
+
+
+TaskCommand = Submit | Grant | AttemptEnded | Answer | Pause | Resume | Cancel | Wake
+
+# ------------------------------------------------------------------------------------------------- about the home
+
+
+@dataclass(frozen=True, slots=True)
+class CreateHome:
+    """Entry 0: the log's origin and its public key."""
+
+    origin: str
+    log_key: str
+    schema: int
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A coordinator took the home over; the epoch grows by one."""
+
+    epoch: int
+    version: str
+    boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddProject:
+    project: str
+    name: str
+    place: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveProject:
+    project: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrustProject:
+    """What the project's own configuration names may be run, as long as its content has this digest ("" : no trust)."""
+
+    project: str
+    digest: str
+    content: Text
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSetting:
+    """A setting that can change a decision; value "" : back to its default."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeepBundle:
+    """A bundle's archive is kept, by digest, from the first task on."""
+
+    name: str
+    digest: str
+    archive: Text
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolPrincipal:
+    """A person, transport or worker gets a name (and a token or key, whose digest is recorded)."""
+
+    principal: Principal
+    token_digest: str
+    labels: tuple[str, ...] = ()
+
+
+HomeCommand = (
+    CreateHome
+    | Start
+    | AddProject
+    | RemoveProject
+    | TrustProject
+    | ChangeSetting
+    | KeepBundle
+    | EnrolPrincipal
+)
+
+Command = TaskCommand | HomeCommand

@@ -1,0 +1,452 @@
+"""Events: what happened, in the past tense. A closed union; each stands in its entry as `[kind, fields]`.
+
+Projections are rebuilt from events alone, without running any bundle's code: so an event carries all that a fold needs.
+`because` lists what was read to decide (see facts.View).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from loom.kernel.values import (
+    NO_TEXT,
+    Acceptance,
+    AnswerWord,
+    Approval,
+    Artifact,
+    Bound,
+    Counts,
+    End,
+    ErrorClass,
+    Evidence,
+    Execution,
+    Finding,
+    ParkCode,
+    Principal,
+    Text,
+    Usage,
+    Verdict,
+)
+from loom.kernel.state import TaskSpec
+
+Because = tuple[str, ...]
+
+# ------------------------------------------------------------------------------------------------- about one task
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSubmitted:
+    spec: TaskSpec
+    subject: str
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlowChosen:
+    flow: str
+    because: Because = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageEntered:
+    stage: str
+    iteration: int
+    because: Because = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageSkipped:
+    stage: str
+    because: Because = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnOpened:
+    """A spawn with its chain of bindings, fixed now. Its first attempt is ready."""
+
+    spawn: str
+    agent: str
+    stage: str
+    iteration: int
+    chain: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnSkipped:
+    spawn: str
+    agent: str
+    because: Because
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptGranted:
+    spawn: str
+    attempt: int
+    fence: int
+    worker: str
+    boot: str
+    binding: int
+    price: str
+    reserved: int
+    bound: Bound
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptClosed:
+    """An attempt is over; usage is settled against its reservation. counted: it consumed one of the task's attempts."""
+
+    spawn: str
+    attempt: int
+    fence: int
+    end: End
+    error_class: ErrorClass
+    message: Text
+    usage: Usage
+    execution: Execution
+    prompt: Text
+    transcript: Text
+    output: Text
+    counted: bool
+    released: int
+    repaired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptReadied:
+    """The spawn's next attempt may be granted, not before a time, on a binding of its chain. The counters are absolute."""
+
+    spawn: str
+    attempt: int
+    not_before_ms: int
+    binding: int
+    reason: str
+    transients: int = 0
+    waits: int = 0
+    losses: int = 0
+    undelivered: int = 0
+    repairs: int = 0
+    repair_output: Text = NO_TEXT
+    repair_error: Text = NO_TEXT
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnSettled:
+    spawn: str
+    agent: str
+    outcome: str
+    summary: Text
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    spawn: str
+    agent: str
+    error_class: ErrorClass
+    reason: Text
+
+
+@dataclass(frozen=True, slots=True)
+class FactRecorded:
+    name: str
+    value: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindingRecorded:
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class FindingAccepted:
+    finding: str
+    by: Principal
+    reason: Text
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnWaived:
+    """A person accepted that a failed spawn stays without result."""
+
+    spawn: str
+    agent: str
+    by: Principal
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRecorded:
+    evidence: Evidence
+    spawn: str = ""
+    summary: Text = NO_TEXT
+    output: Text = NO_TEXT
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactMade:
+    artifact: Artifact
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectChanged:
+    """There is something new to judge: earlier evidence is about another subject. `author`: who made it."""
+
+    subject: str
+    work: str
+    change: str
+    change_text: Text
+    change_list: Text
+    author: str
+    spawn: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GateOpened:
+    """Someone has to decide: what is offered, and what exactly the decision is about."""
+
+    gate: str
+    role: str
+    stage: str
+    answers: tuple[AnswerWord, ...]
+    base: str
+    subject: str
+    change: str
+    policy_digest: str
+    root: str
+    reason: Text
+    due_ms: int
+    rework: str = ""
+    shows: tuple[str, ...] = ()
+    because: Because = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRecorded:
+    """A gate was decided (by a person or a policy); the gate is closed. `gate` "" : a policy decided without opening one."""
+
+    gate: str
+    role: str
+    stage: str
+    word: AnswerWord
+    by: Principal
+    message: Text
+    base: str
+    subject: str
+    change: str
+    policy_digest: str
+    root: str
+    accepts: tuple[Acceptance, ...] = ()
+    approval: Approval | None = None
+    because: Because = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MessageCarried:
+    """A person's words go to the next agents."""
+
+    by: str
+    gate: str
+    text: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Reworked:
+    """The flow goes back; the live findings are carried to the next agents and superseded. counted: an automatic round."""
+
+    to: str
+    round: int
+    counted: bool
+    because: Because = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskParked:
+    """The task waits for a person outside the gates of its flow; a gate of role trouble opens with it."""
+
+    code: ParkCode
+    reason: Text
+    stage: str
+    spawns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskUnparked:
+    code: ParkCode
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectionRaised:
+    """A rule said no to what would have happened."""
+
+    rule: str
+    sentence: str
+    remedies: tuple[AnswerWord, ...]
+    because: Because = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPaused:
+    by: Principal
+    reason: Text
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResumed:
+    by: Principal
+    reason: Text
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRaised:
+    """Caps after a person raised them."""
+
+    caps: Counts
+    by: Principal
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetReached:
+    """A budget passed 80 or 100 percent."""
+
+    budget: str
+    percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class GateOverdue:
+    gate: str
+    due_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WakeSet:
+    name: str
+    due_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WakeCleared:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictReached:
+    verdict: Verdict
+    by: Principal
+    because: Because = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskClosed:
+    """Nothing of the task is left to do."""
+
+    delivered: str = ""
+
+
+TaskEvent = (
+    TaskSubmitted
+    | FlowChosen
+    | StageEntered
+    | StageSkipped
+    | SpawnOpened
+    | SpawnSkipped
+    | AttemptGranted
+    | AttemptClosed
+    | AttemptReadied
+    | SpawnSettled
+    | SpawnFailed
+    | SpawnWaived
+    | FactRecorded
+    | FindingRecorded
+    | FindingAccepted
+    | EvidenceRecorded
+    | ArtifactMade
+    | SubjectChanged
+    | GateOpened
+    | GateOverdue
+    | DecisionRecorded
+    | MessageCarried
+    | Reworked
+    | TaskParked
+    | TaskUnparked
+    | ObjectionRaised
+    | TaskPaused
+    | TaskResumed
+    | BudgetRaised
+    | BudgetReached
+    | WakeSet
+    | WakeCleared
+    | VerdictReached
+    | TaskClosed
+)
+
+# ------------------------------------------------------------------------------------------------- about the home
+
+
+@dataclass(frozen=True, slots=True)
+class HomeCreated:
+    origin: str
+    log_key: str
+    schema: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    epoch: int
+    version: str
+    boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectAdded:
+    project: str
+    name: str
+    place: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRemoved:
+    project: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectTrusted:
+    project: str
+    digest: str
+    content: Text
+    by: Principal
+
+
+@dataclass(frozen=True, slots=True)
+class SettingChanged:
+    name: str
+    value: str
+    by: Principal
+
+
+@dataclass(frozen=True, slots=True)
+class BundleKept:
+    name: str
+    digest: str
+    archive: Text
+
+
+@dataclass(frozen=True, slots=True)
+class PrincipalEnrolled:
+    principal: Principal
+    token_digest: str
+    labels: tuple[str, ...]
+
+
+HomeEvent = (
+    HomeCreated
+    | Started
+    | ProjectAdded
+    | ProjectRemoved
+    | ProjectTrusted
+    | SettingChanged
+    | BundleKept
+    | PrincipalEnrolled
+)
+
+Event = TaskEvent | HomeEvent

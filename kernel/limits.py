@@ -1,0 +1,45 @@
+"""Every limit of the process, in one place, with the relations between them asserted.
+
+Units are in the names. A limit that a task may change is its default here; the others are fixed by the semantics number.
+"""
+
+from __future__ import annotations
+
+SEMANTICS = 1
+"""Number of the kernel's semantics. Pinned by every task; a change of behaviour is a new number with its own branch."""
+
+MAX_INTEGER = 2**53 - 1
+INLINE_TEXT_BYTES = 256
+"""A longer text stands in commands and events as a salted blob only."""
+
+ATTEMPTS_PER_TASK = 40
+ROUNDS_PER_TASK = 4
+"""Automatic reworks since a person last decided."""
+TRANSIENT_TRIES = 3
+"""Tries on one binding before the chain moves on."""
+LOSSES_PER_SPAWN = 3
+UNDELIVERED_PER_SPAWN = 20
+RATE_WAITS_PER_SPAWN = 30
+REPAIRS_PER_SPAWN = 1
+STALL_REPEATS = 2
+"""A blocker whose stall key comes back this often is a stall."""
+
+BACKOFF_BASE_MS = 1_000
+BACKOFF_MAX_MS = 60_000
+RATE_WAIT_SWITCH_MS = 600_000
+"""A rate limit that ends later than this moves on to the next binding, when there is one."""
+
+TASK_WALL_MS = 7 * 24 * 3_600_000
+GATE_WAIT_MS = 7 * 24 * 3_600_000
+ATTEMPT_WALL_MS = 30 * 60_000
+
+MAX_FINDINGS_PER_ATTEMPT = 100
+MAX_LIVE_FINDINGS = 500
+MAX_FANOUT = 256
+MAX_MESSAGES = 20
+MAX_MOVES_PER_TICK = 64
+"""Stages entered in one tick; a flow that needs more is a loop without work in it."""
+
+assert BACKOFF_BASE_MS <= BACKOFF_MAX_MS <= RATE_WAIT_SWITCH_MS <= GATE_WAIT_MS
+assert TRANSIENT_TRIES <= ATTEMPTS_PER_TASK
+assert MAX_FINDINGS_PER_ATTEMPT <= MAX_LIVE_FINDINGS
