@@ -59,13 +59,13 @@ dev: .venv/.installed-dev
 .venv/bin/python:
 	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
 	    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
-	    "$$python" -c 'import venv, ensurepip' 2>/dev/null || lacking="$$lacking $$python"; \
+	    "$$python" -c 'import venv, ensurepip' 2>/dev/null || : "$${lacking:=$$python}"; \
 	    "$$python" -c 'import venv, ensurepip' 2>/dev/null || continue; \
 	    echo "Creating .venv with $$("$$python" --version) …"; \
 	    exec "$$python" -m venv --clear .venv; \
 	done; \
 	if [ -n "$$lacking" ]; then \
-	    echo "loom needs the venv module, which$$lacking lacks here: install it (Debian, Ubuntu: apt install python3-venv)." >&2; \
+	    echo "loom needs the venv module, which $$lacking lacks here: install it (Debian, Ubuntu: apt install python3-venv)." >&2; \
 	else \
 	    echo 'loom needs Python 3.11 or newer: install it (Debian, Ubuntu: apt install python3 python3-venv), or name it: make PYTHON=/path/to/python3.' >&2; \
 	fi; exit 1
