@@ -220,6 +220,13 @@ class GateOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class GateWithdrawn:
+    """The question is moot: the task was parked over it, cancelled, or a rule objected to its answer."""
+
+    gate: str
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionRecorded:
     """A gate was decided (by a person or a policy); the gate is closed. `gate` "" : a policy decided without opening one."""
 
@@ -363,6 +370,7 @@ TaskEvent = (
     | SubjectChanged
     | GateOpened
     | GateOverdue
+    | GateWithdrawn
     | DecisionRecorded
     | MessageCarried
     | Reworked
