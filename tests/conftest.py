@@ -16,6 +16,8 @@ KEPT = ("LOOM_TEST_", "LOOM_CI", "LOOM_SEED")
 for _name in [name for name in os.environ if name.startswith("LOOM_") and not name.startswith(KEPT)]:
     del os.environ[_name]
 
+pytest.register_assert_rewrite("harness")
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose real part is missing; under LOOM_CI a promised part that is missing is a failure."""
