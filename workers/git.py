@@ -169,9 +169,9 @@ class Git:
                 await asyncio.shield(process.wait())
         return code, output, error.decode("utf-8", "replace").strip()
 
-    async def text(self, *arguments: str | bytes | Path, **options: int) -> str:
+    async def text(self, *arguments: str | bytes | Path) -> str:
         """Standard output as text without the last newline, for ids and names."""
-        return (await self.run(*arguments, **options)).decode("utf-8", "surrogateescape").rstrip("\n")
+        return (await self.run(*arguments)).decode("utf-8", "surrogateescape").rstrip("\n")
 
     async def _start(self, arguments: Sequence[str | bytes | Path]) -> asyncio.subprocess.Process:
         extra = dict(self.extra)
@@ -215,9 +215,7 @@ async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:
         writer.close()
 
 
-async def _read(
-    stream: asyncio.StreamReader | None, limit: int, arguments: Sequence[str | bytes | Path]
-) -> bytes:
+async def _read(stream: asyncio.StreamReader | None, limit: int, arguments: Sequence[str | bytes | Path]) -> bytes:
     parts: list[bytes] = []
     size = 0
     while stream is not None and (chunk := await stream.read(CHUNK)):

@@ -168,7 +168,7 @@ class _Running:
         code = -9 if timed_out else self._code()
         return Finished(code, self._out.value(), self._err.value(), timed_out=timed_out, truncated=cut)
 
-    async def _wait(self, streams: asyncio.Future[object], timeout_ms: int, idle_ms: int) -> bool:
+    async def _wait(self, streams: asyncio.Future[tuple[None, None, None, int]], timeout_ms: int, idle_ms: int) -> bool:
         """True when a limit was reached before the command ended."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_ms / 1000

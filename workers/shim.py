@@ -15,6 +15,8 @@ kills the command's process group, which is the best that can be had there.
 Only the fast-loading modules of the standard library are imported: this file runs before each command, in about 20 ms.
 """
 
+from __future__ import annotations
+
 import os
 import select
 import signal
@@ -31,7 +33,7 @@ NOT_EXECUTABLE = 126
 LINUX = sys.platform == "linux"
 
 
-def prctl(option, argument):
+def prctl(option: int, argument: int) -> None:
     if not LINUX:
         return
     import ctypes
@@ -39,7 +41,7 @@ def prctl(option, argument):
     ctypes.CDLL(None, use_errno=True).prctl(option, argument, 0, 0, 0)
 
 
-def start(argv, control):
+def start(argv: list[str], control: int) -> int:
     """Forks the command in a session of its own; it dies with the shim."""
     pid = os.fork()
     if pid:
@@ -54,37 +56,38 @@ def start(argv, control):
     except FileNotFoundError:
         code, word = NOT_FOUND, "not found"
     except OSError as error:
-        code, word = NOT_EXECUTABLE, error.strerror
-    os.write(2, os.fsencode("%s: cannot be started: %s\n" % (argv[0], word)))
+        code, word = NOT_EXECUTABLE, str(error.strerror)
+    os.write(2, os.fsencode(f"{argv[0]}: cannot be started: {word}\n"))
     os._exit(code)
 
 
-def parents():
+def parents() -> dict[int, int]:
     """pid → parent's pid of every process, from /proc/PID/stat (proc(5): the parent is the second field after the name)."""
-    found = {}
+    found: dict[int, int] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
-                with open("/proc/%s/stat" % name, "rb") as file:
+                with open(f"/proc/{name}/stat", "rb") as file:
                     found[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
             except (OSError, IndexError, ValueError):
                 continue
     return found
 
 
-def descendants():
+def descendants() -> list[int]:
     table = parents()
-    children = {}
+    children: dict[int, list[int]] = {}
     for pid, parent in table.items():
         children.setdefault(parent, []).append(pid)
-    found, front = [], [os.getpid()]
+    found: list[int] = []
+    front = [os.getpid()]
     while front:
         front = [child for pid in front for child in children.get(pid, ())]
         found.extend(front)
     return found
 
 
-def kill_all(child):
+def kill_all(child: int) -> None:
     """Ends every descendant. Killing one hands its children to us, so it goes on until there is no child left."""
     limit = time.monotonic() + KILL_LIMIT_S
     while time.monotonic() < limit:
@@ -101,7 +104,7 @@ def kill_all(child):
         time.sleep(0.002)
 
 
-def reap(child):
+def reap(child: int) -> int | None:
     """Collects whoever ended; the command's wait status, or None while it runs."""
     ended = None
     try:
@@ -115,7 +118,7 @@ def reap(child):
         return ended
 
 
-def watch(child, control, wake):
+def watch(child: int, control: int, wake: int) -> int | None:
     """Waits until the command has ended (its status) or it has to be stopped (None)."""
     status = reap(child)
     while status is None:
@@ -128,7 +131,7 @@ def watch(child, control, wake):
     return status
 
 
-def main():
+def main() -> None:
     control = int(sys.argv[1])
     os.set_inheritable(control, False)
     argv = sys.argv[3:]
@@ -146,15 +149,16 @@ def main():
     status = watch(child, control, wake)
     kill_all(child)
     if status is None:
-        word = "signal %d" % signal.SIGKILL
+        word = f"signal {signal.SIGKILL.value}"
     elif os.WIFSIGNALED(status):
-        word = "signal %d" % os.WTERMSIG(status)
+        word = f"signal {os.WTERMSIG(status)}"
     else:
-        word = "exit %d" % os.WEXITSTATUS(status)
+        word = f"exit {os.WEXITSTATUS(status)}"
     try:
         os.write(control, word.encode())
     except OSError:
-        pass
+        sys.exit(1)  # the actor is gone; nobody listens
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -18,7 +18,7 @@ The hands' way through it (`scratch` is a private, empty or missing directory of
 Signatures:
 
     prepare(ref: WorkspaceRef, scratch: Path, *, mirrors: Path | None = None) -> Workspace
-    snapshot(workspace: Workspace, *, message: str, date_ms: int, limits: Limits = Limits()) -> Snapshot
+    snapshot(workspace: Workspace, *, message: str, date_ms: int, limits: Limits = LIMITS) -> Snapshot
     publish(workspace: Workspace, commit: str, ref: str = "") -> None
     checkout(repository: Repository, commit: str, directory: Path) -> Path
     diff(repository: Repository, base: str, commit: str) -> bytes              # canonical diff
@@ -28,7 +28,48 @@ Signatures:
     dispose(workspace: Workspace) -> None
     open_repository(source: str, *, mirrors: Path | None = None) -> Repository
     fetch_project(home: Path, project: str, path: Path, revision: str = "HEAD") -> Fetched       # user's git → repos/
-    import_directory(home: Path, project: str, path: Path, limits: Limits = Limits()) -> Fetched  # no git there
+    import_directory(home: Path, project: str, path: Path, limits: Limits = LIMITS) -> Fetched  # no git there
     empty_project(home: Path, project: str) -> Fetched                                            # no project at all
     create_branch(user_repository: Path, name: str, commit: str, repository: Path) -> bool        # True: created now
 """
+
+from __future__ import annotations
+
+from loom.workers.workspaces.inspection import DEFAULT_EXCLUDES, LIMITS, Limits
+from loom.workers.workspaces.measures import measure
+from loom.workers.workspaces.projects import (
+    Fetched,
+    create_branch,
+    empty_project,
+    fetch_project,
+    import_directory,
+    repository_path,
+)
+from loom.workers.workspaces.repository import Repository, diff, interdiff, open_repository
+from loom.workers.workspaces.trees import changed_paths
+from loom.workers.workspaces.working import Snapshot, Workspace, checkout, dispose, prepare, publish, snapshot
+
+__all__ = [
+    "DEFAULT_EXCLUDES",
+    "LIMITS",
+    "Fetched",
+    "Limits",
+    "Repository",
+    "Snapshot",
+    "Workspace",
+    "changed_paths",
+    "checkout",
+    "create_branch",
+    "diff",
+    "dispose",
+    "empty_project",
+    "fetch_project",
+    "import_directory",
+    "interdiff",
+    "measure",
+    "open_repository",
+    "prepare",
+    "publish",
+    "repository_path",
+    "snapshot",
+]
