@@ -1,0 +1,26 @@
+"""Options that several commands share, each with the same words everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import rich_click as click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def as_json(command: F) -> F:
+    """`--json`: one JSON document on standard output, and nothing else there."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of words.")(command)
+
+
+def in_project(command: F) -> F:
+    """`--project DIR`, the directory that a command is about."""
+    return click.option(
+        "--project",
+        "directory",
+        metavar="DIR",
+        default=".",
+        help="The project's directory (default: here).",
+    )(command)
