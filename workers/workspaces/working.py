@@ -245,7 +245,7 @@ async def _commit(workspace: Workspace, tree: str, message: str, date_ms: int) -
 
 async def commit_tree(repository: Repository, tree: str, message: str, date_ms: int, *, parent: str = "") -> str:
     """A commit of the tree by the fixed author "loom": the same arguments, the same commit."""
-    date = f"{date_ms // 1000} +0000"
+    date = f"@{date_ms // 1000} +0000"
     who = {
         f"GIT_{role}_{key}": value
         for role in ("AUTHOR", "COMMITTER")
