@@ -15,7 +15,7 @@ class ClientWire(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     """Base of every client message. `token` of a person or of a transport that acts for one."""
 
 
-class Call(ClientWire, tag="Call"):
+class Call(ClientWire, frozen=True, kw_only=True, tag="Call"):
     """Ask for a command. `key`: the idempotency key; a re-send with the same key and body gives the recorded outcome.
 
     via: the surface; acting_for: the person whom a delegated transport acts for.
@@ -31,31 +31,31 @@ class Call(ClientWire, tag="Call"):
     texts: tuple[Text, ...] = ()
 
 
-class Watch(ClientWire, tag="Watch"):
+class Watch(ClientWire, frozen=True, kw_only=True, tag="Watch"):
     """Be poked when entries are committed and be sent live progress ("" : of every task), until Unwatch or 60 s silence."""
 
     token: str
     task: str = ""
 
 
-class Unwatch(ClientWire, tag="Unwatch"):
+class Unwatch(ClientWire, frozen=True, kw_only=True, tag="Unwatch"):
     token: str
 
 
-class Describe(ClientWire, tag="Describe"):
+class Describe(ClientWire, frozen=True, kw_only=True, tag="Describe"):
     """The volatile state: version, epoch, workers, queue, leases, provider waits, names of secrets in the environment."""
 
     token: str
 
 
-class Leave(ClientWire, tag="Leave"):
+class Leave(ClientWire, frozen=True, kw_only=True, tag="Leave"):
     """Drain and exit. workers: also let the local workers go."""
 
     token: str
     workers: bool = False
 
 
-class Answered(ClientWire, tag="Answered"):
+class Answered(ClientWire, frozen=True, kw_only=True, tag="Answered"):
     """outcome: applied, objected, rejected, duplicate; code and sentence for what is not applied."""
 
     key: str
@@ -67,13 +67,13 @@ class Answered(ClientWire, tag="Answered"):
     was: str = ""
 
 
-class Poke(ClientWire, tag="Poke"):
+class Poke(ClientWire, frozen=True, kw_only=True, tag="Poke"):
     """Entries below next_seq are committed: read on."""
 
     next_seq: int
 
 
-class Live(ClientWire, tag="Live"):
+class Live(ClientWire, frozen=True, kw_only=True, tag="Live"):
     """Lossy progress of a running attempt; decides nothing."""
 
     task: str
@@ -84,11 +84,11 @@ class Live(ClientWire, tag="Live"):
     cost_microusd: int | None = None
 
 
-class Description(ClientWire, tag="Description"):
+class Description(ClientWire, frozen=True, kw_only=True, tag="Description"):
     status: msgspec.Raw
 
 
-class Denied(ClientWire, tag="Denied"):
+class Denied(ClientWire, frozen=True, kw_only=True, tag="Denied"):
     """No such token, not allowed, malformed, too large: stable code, sentence."""
 
     code: str
@@ -100,8 +100,8 @@ FromClient = Call | Watch | Unwatch | Describe | Leave
 ToClient = Answered | Poke | Live | Description | Denied
 
 _encoder = msgspec.json.Encoder()
-_from_client = msgspec.json.Decoder(FromClient)
-_to_client = msgspec.json.Decoder(ToClient)
+_from_client: msgspec.json.Decoder[FromClient] = msgspec.json.Decoder(FromClient)
+_to_client: msgspec.json.Decoder[ToClient] = msgspec.json.Decoder(ToClient)
 
 
 def encode(message: FromClient | ToClient) -> bytes:

@@ -1,0 +1,139 @@
+"""Who is there: sessions of workers by connection, by name and by session id. No socket, no clock."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from loom.coordinator.endings import Peer
+from loom.workers.protocol import (
+    LEASE_MS,
+    MAX_SLOTS,
+    PING_MS,
+    PROTOCOL_HIGH,
+    PROTOCOL_LOW,
+    Hello,
+    Refused,
+)
+
+RESEND_MS = 2_000
+"""An unanswered Assign or Stop is sent again after this time (or a sixth of the lease, if that is shorter)."""
+IDLE_EXIT_MS = 600_000
+"""A worker leaves when it is idle and unanswered for this time; a silent session without leases is forgotten then."""
+RETIRED_KEPT = 1_000
+"""Boot nonces of processes that were superseded; a Hello of one of them is refused."""
+WORKER_NAME_LENGTH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Intervals that Welcome tells the worker, in milliseconds."""
+
+    lease_ms: int = LEASE_MS
+    ping_ms: int = PING_MS
+    idle_exit_ms: int = IDLE_EXIT_MS
+
+    @property
+    def resend_ms(self) -> int:
+        return min(RESEND_MS, max(1, self.lease_ms // 6))
+
+
+@dataclass(slots=True)
+class Session:
+    """One worker process, from its Hello on. `peer`: where its messages come from now."""
+
+    id: str
+    peer: Peer
+    hello: Hello
+    heard_ms: int
+    free: int
+    as_of: int
+    suspect: bool = False
+    draining: bool = False
+
+
+class Roster:
+    """The sessions. A worker has one; the latest boot of it wins, and the ones before are retired."""
+
+    def __init__(self, *, epoch: int, secret: bytes, token: str) -> None:
+        self._epoch, self._secret, self._token = epoch, secret, token
+        self._by_peer: dict[Peer, Session] = {}
+        self._by_worker: dict[str, Session] = {}
+        self._by_id: dict[str, Session] = {}
+        self._retired: dict[str, None] = {}
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(tuple(self._by_worker.values()))
+
+    def at(self, peer: Peer) -> Session | None:
+        return self._by_peer.get(peer)
+
+    def of(self, worker: str) -> Session | None:
+        return self._by_worker.get(worker)
+
+    def named(self, session: str) -> Session | None:
+        return self._by_id.get(session)
+
+    def peer_of(self, worker: str) -> Peer | None:
+        session = self._by_worker.get(worker)
+        return session.peer if session else None
+
+    def refusal(self, hello: Hello) -> Refused | None:
+        """Why this Hello opens no session (None: it does)."""
+        if not hmac.compare_digest(hello.token.encode(), self._token.encode()):
+            return Refused(
+                code="token", sentence="the worker's token is not this home's; start it again from this home"
+            )
+        if hello.low > PROTOCOL_HIGH or hello.high < PROTOCOL_LOW:
+            spoken = f"{PROTOCOL_LOW}–{PROTOCOL_HIGH}"
+            return Refused(
+                code="protocol",
+                sentence=f"worker speaks protocol {hello.low}–{hello.high}, this coordinator {spoken}: upgrade the older",
+            )
+        if not 1 <= hello.slots <= MAX_SLOTS or not 1 <= len(hello.worker) <= WORKER_NAME_LENGTH or not hello.boot:
+            return Refused(
+                code="malformed",
+                sentence=f"a Hello needs a name of 1–{WORKER_NAME_LENGTH} characters, a boot nonce, 1–{MAX_SLOTS} slots",
+            )
+        if hello.boot in self._retired:
+            return Refused(code="superseded", sentence="another process of this worker has taken over; leave")
+        return None
+
+    def enter(self, peer: Peer, hello: Hello, mono_ms: int) -> tuple[Session, bool]:
+        """The session of a Hello, and whether that Hello was overtaken by later words of the same process."""
+        known = self._by_worker.get(hello.worker)
+        session = Session(self._session_id(hello), peer, hello, mono_ms, hello.slots, hello.as_of)
+        overtaken = False
+        if known is not None:
+            self.forget(known)
+            if known.hello.boot == hello.boot:
+                overtaken = hello.as_of <= known.as_of
+                session.draining, session.free = known.draining, known.free
+                session.as_of = max(known.as_of, hello.as_of)
+            else:
+                self._retire(known.hello.boot)
+        self._by_peer[peer] = self._by_worker[hello.worker] = self._by_id[session.id] = session
+        return session, overtaken
+
+    def forget(self, session: Session) -> None:
+        self.disconnect(session)
+        if self._by_worker.get(session.hello.worker) is session:
+            del self._by_worker[session.hello.worker]
+        if self._by_id.get(session.id) is session:
+            del self._by_id[session.id]
+
+    def disconnect(self, session: Session) -> None:
+        """Its connection is of no use any more; the session stays until its next Hello."""
+        if self._by_peer.get(session.peer) is session:
+            del self._by_peer[session.peer]
+
+    def _retire(self, boot: str) -> None:
+        self._retired[boot] = None
+        if len(self._retired) > RETIRED_KEPT:
+            del self._retired[next(iter(self._retired))]
+
+    def _session_id(self, hello: Hello) -> str:
+        said = f"{self._epoch}\0{hello.worker}\0{hello.boot}".encode()
+        return hmac.new(self._secret, said, hashlib.sha256).hexdigest()[:32]
