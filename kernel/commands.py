@@ -215,14 +215,7 @@ class EnrolPrincipal:
 
 
 HomeCommand = (
-    CreateHome
-    | Start
-    | AddProject
-    | RemoveProject
-    | TrustProject
-    | ChangeSetting
-    | KeepBundle
-    | EnrolPrincipal
+    CreateHome | Start | AddProject | RemoveProject | TrustProject | ChangeSetting | KeepBundle | EnrolPrincipal
 )
 
 Command = TaskCommand | HomeCommand

@@ -16,8 +16,8 @@ from loom.kernel.limits import MAX_MESSAGES
 from loom.kernel.state import GateState, Parked, SpawnState, TaskSpec, TaskState
 from loom.kernel.values import (
     Artifact,
-    CarriedMessage,
     Caps,
+    CarriedMessage,
     Counts,
     Evidence,
     Finding,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from loom.kernel.state import TaskSpec
 from loom.kernel.values import (
     NO_TEXT,
     Acceptance,
@@ -27,7 +28,6 @@ from loom.kernel.values import (
     Usage,
     Verdict,
 )
-from loom.kernel.state import TaskSpec
 
 Because = tuple[str, ...]
 

@@ -1,0 +1,226 @@
+"""Answers: a person's decision at the open gate, and where it leads.
+
+accept goes on · revise sends the flow back with a message, or on with the person's own work · abandon ends the task ·
+retry and raise are remedies of a parked task. A person who accepts over an open blocker accepts each by name, with a reason.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from loom.kernel import commands as c
+from loom.kernel import events as e
+from loom.kernel.attempts import ready_afresh
+from loom.kernel.effects import SetWake
+from loom.kernel.facts import live_blockers
+from loom.kernel.flow import Rework
+from loom.kernel.limits import ATTEMPTS_PER_TASK, ROUNDS_PER_TASK
+from loom.kernel.stages import conclude, go_back, go_next, leave, offer, record_approval, run, stage_settled
+from loom.kernel.state import GateState, Parked
+from loom.kernel.values import (
+    NO_TEXT,
+    TROUBLE,
+    AnswerWord,
+    Counts,
+    Evidence,
+    ParkCode,
+    PrincipalKind,
+    SpawnStatus,
+    Verdict,
+)
+from loom.kernel.work import Refused, Work
+
+RAISABLE = ("attempts", "rounds", "tokens", "cost", "wall_ms")
+
+
+def answer(work: Work, command: c.Answer) -> None:
+    """Check the answer against what the gate offers and what the person saw; record it; follow it."""
+    gate = _open_gate(work, command)
+    parked = work.draft.parked
+    if command.word is AnswerWord.ACCEPT:
+        _accept_blockers(work, command)
+    work.emit(
+        e.DecisionRecorded(
+            gate=gate.id,
+            role=gate.role,
+            stage=gate.stage,
+            word=command.word,
+            by=work.principal,
+            message=command.message,
+            base=gate.base,
+            subject=gate.subject,
+            change=gate.change,
+            policy_digest=gate.policy_digest,
+            root=command.root or gate.root,
+            accepts=command.accepts,
+            approval=command.approval,
+        )
+    )
+    work.emit(e.WakeCleared(name="gate"))
+    if parked is not None:
+        work.emit(e.TaskUnparked(code=parked.code))
+    if command.message != NO_TEXT and command.word is not AnswerWord.ABANDON:
+        work.emit(e.MessageCarried(by=work.principal.id, gate=gate.id, text=command.message))
+    _follow(work, command, gate, parked)
+    run(work)
+
+
+def _open_gate(work: Work, command: c.Answer) -> GateState:
+    gate = work.draft.gate
+    if gate is None or gate.id != command.gate:
+        raise Refused("gate_closed", f"gate {command.gate} is not open; it was answered or withdrawn")
+    if work.principal.kind is not PrincipalKind.PERSON:
+        raise Refused("not_a_person", f"gate {gate.id} is open for a person; {work.principal.id} is not one")
+    if command.word not in gate.answers:
+        offered = ", ".join(gate.answers)
+        raise Refused("not_offered", f"gate {gate.id} does not offer {command.word}; it offers {offered}")
+    for what, seen, now in (
+        ("base", command.base, gate.base),
+        ("subject", command.subject, gate.subject),
+        ("change", command.change, gate.change),
+        ("policy digest", command.policy_digest, gate.policy_digest),
+    ):
+        if seen and seen != now:
+            raise Refused("stale_answer", f"the answer is about {what} {seen}; the gate is about {now}: look again")
+    return gate
+
+
+def _accept_blockers(work: Work, command: c.Answer) -> None:
+    reasons = {accepted.finding: accepted.reason for accepted in command.accepts}
+    blockers = live_blockers(work.draft.findings)
+    unnamed = [f.id for f in blockers if reasons.get(f.id, NO_TEXT) == NO_TEXT]
+    if unnamed:
+        raise Refused("blockers_open", f"accept names each open blocker with a reason; missing: {', '.join(unnamed)}")
+    unknown = sorted(set(reasons) - {f.id for f in blockers})
+    if unknown:
+        raise Refused("no_such_finding", f"{', '.join(unknown)}: not an open blocker of this task")
+    for finding in blockers:
+        work.emit(e.FindingAccepted(finding=finding.id, by=work.principal, reason=reasons[finding.id]))
+
+
+def _follow(work: Work, command: c.Answer, gate: GateState, parked: Parked | None) -> None:
+    match command.word:
+        case AnswerWord.ACCEPT if parked is None:
+            record_approval(work, gate.role, work.principal)
+            go_next(work)
+        case AnswerWord.ACCEPT:
+            _accept_as_it_is(work, parked)
+        case AnswerWord.REVISE | AnswerWord.APPLY:
+            _revise(work, command, gate)
+        case AnswerWord.ABANDON:
+            _abandon(work)
+        case AnswerWord.RETRY:
+            _resume(work, gate, parked)
+        case AnswerWord.RAISE:
+            _raise(work, command, parked)
+            _resume(work, gate, parked)
+        case _:
+            assert_never(command.word)
+
+
+def _accept_as_it_is(work: Work, parked: Parked | None) -> None:
+    """Go on from trouble: what failed stays without result, by the person's word; the next stage follows."""
+    draft = work.draft
+    for state in draft.spawns:
+        if state.status is SpawnStatus.FAILED:
+            work.emit(e.SpawnWaived(spawn=state.id, agent=state.agent, by=work.principal))
+            if work.agent(state).judges:
+                waived = Evidence(f"review.{state.agent}", draft.subject, "waived", work.principal)
+                work.emit(e.EvidenceRecorded(evidence=waived, spawn=state.id))
+    record_approval(work, TROUBLE, work.principal)
+    if stage_settled(work):
+        go_next(work)
+
+
+def _revise(work: Work, command: c.Answer, gate: GateState) -> None:
+    """Back to the gate's rework stage; with the person's own work, on to the stage after it."""
+    if not command.new_subject:
+        go_back(work, gate.rework, counted=False)
+        return
+    work.emit(
+        e.SubjectChanged(
+            subject=command.new_subject,
+            work=command.work,
+            change=command.new_change,
+            change_text=NO_TEXT,
+            change_list=NO_TEXT,
+            author=work.principal.id,
+        )
+    )
+    flow = work.flow
+    after = flow.stages[work.rules.stages[flow.name, gate.rework] + 1].name
+    go_back(work, after, counted=False)
+
+
+def _abandon(work: Work) -> None:
+    if work.draft.verdict is not Verdict.NONE:  # only the delivery was in trouble; the verdict stands
+        work.emit(e.TaskClosed())
+        return
+    conclude(work, Verdict.ABANDONED, work.principal)
+
+
+def _resume(work: Work, gate: GateState, parked: Parked | None) -> None:
+    """Another try at what stands still."""
+    draft = work.draft
+    if parked is None:
+        raise Refused("not_parked", f"gate {gate.id} is no trouble; it has nothing to retry")
+    held = [s for s in draft.spawns if s.id in parked.spawns]
+    failed = [s for s in held if s.status is SpawnStatus.FAILED]
+    for state in failed:
+        for finding in draft.findings:
+            if finding.spawn == state.id and finding.report.category.startswith("harness."):
+                work.emit(e.FindingAccepted(finding=finding.id, by=work.principal, reason=NO_TEXT))
+        ready_afresh(work, state, "retry")
+    for state in held:
+        if state.status is SpawnStatus.READY:
+            offer(work, state.id)
+    if any(s.status in (SpawnStatus.READY, SpawnStatus.GRANTED) for s in draft.spawns):
+        return
+    if parked.code in (ParkCode.STALL, ParkCode.ROUNDS):
+        _rework_again(work)
+    elif parked.code is ParkCode.WALL and draft.spawns:
+        leave(work)
+    else:
+        work.goto = (draft.stage, ())
+
+
+def _rework_again(work: Work) -> None:
+    """A person wants the rework that was held back: the first move of the stage that goes back, else the flow's."""
+    stage = work.stage
+    to = next((o.move.to for o in getattr(stage, "on", ()) if isinstance(o.move, Rework)), work.flow.rework)
+    go_back(work, to or work.draft.stage, counted=False)
+
+
+def _raise(work: Work, command: c.Answer, parked: Parked | None) -> None:
+    """Raise the budgets named, or the one that was reached by its default."""
+    caps = work.draft.caps
+    raises = command.raises or (_default_raise(work, parked) if parked else ())
+    for name, amount in raises:
+        if name not in RAISABLE or amount <= getattr(caps, name):
+            raise Refused("not_a_raise", f"{name}={amount} does not raise the task's budget")
+    work.emit(e.BudgetRaised(caps=raises, by=work.principal))
+    for name, amount in raises:
+        if name == "wall_ms":
+            _rearm(work, work.now_ms + amount)
+
+
+def _rearm(work: Work, due_ms: int) -> None:
+    work.emit(e.WakeSet(name="wall", due_ms=due_ms))
+    work.effects.append(SetWake(work.task, "wall", due_ms))
+
+
+def _default_raise(work: Work, parked: Parked) -> Counts:
+    caps, spent = work.draft.caps, work.draft.spent
+    match parked.code:
+        case ParkCode.ATTEMPTS:
+            return (("attempts", caps.attempts + ATTEMPTS_PER_TASK),)
+        case ParkCode.ROUNDS:
+            return (("rounds", caps.rounds + ROUNDS_PER_TASK),)
+        case ParkCode.WALL:
+            return (("wall_ms", caps.wall_ms * 2),)
+        case ParkCode.TOKENS:
+            return (("tokens", max(caps.tokens, spent.tokens) * 2),)
+        case ParkCode.COST:
+            raise Refused("name_the_budget", "say how much the task may cost in all: --budget USD")
+        case _:
+            return ()

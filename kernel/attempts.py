@@ -1,0 +1,317 @@
+"""Attempts: granting them, taking their ends, and deciding by class what comes next.
+
+Only the kernel creates attempts; only the coordinator ends leases. Loss, failure, decline and report all arrive as
+AttemptEnded; the answer is the next attempt (not before a time), a settled spawn, or a failed one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from loom.kernel import commands as c
+from loom.kernel import events as e
+from loom.kernel.admission import elsewhere, take_change, take_report, unfit
+from loom.kernel.gates import park
+from loom.kernel.limits import (
+    BACKOFF_BASE_MS,
+    BACKOFF_MAX_MS,
+    LOSSES_PER_SPAWN,
+    RATE_WAIT_SWITCH_MS,
+    RATE_WAITS_PER_SPAWN,
+    REPAIRS_PER_SPAWN,
+    TRANSIENT_TRIES,
+    UNDELIVERED_PER_SPAWN,
+)
+from loom.kernel.stages import budget_gone, leave, offer, run, stage_settled
+from loom.kernel.state import SpawnState
+from loom.kernel.values import (
+    NO_TEXT,
+    Capability,
+    End,
+    ErrorClass,
+    Finding,
+    FindingReport,
+    Origin,
+    ParkCode,
+    Place,
+    Severity,
+    SpawnStatus,
+    Text,
+    Verdict,
+)
+from loom.kernel.work import Refused, Work, say
+
+UNCOUNTED_ENDS = (End.UNDELIVERED, End.STOPPED)
+UNCOUNTED_CLASSES = (ErrorClass.RATE_LIMIT,)
+
+
+def grant(work: Work, command: c.Grant) -> None:
+    """Check that the scheduler's choice is admissible, and record it."""
+    draft = work.draft
+    state = draft.spawn(command.spawn)
+    if state is None or state.status is not SpawnStatus.READY or state.attempt != command.attempt:
+        raise Refused("not_ready", f"attempt {command.attempt} of {command.spawn} is not ready to be granted")
+    if draft.paused or draft.parked is not None:
+        raise Refused("held", f"task {work.task} is paused or parked; nothing is granted")
+    if work.now_ms < state.not_before_ms:
+        raise Refused("too_early", f"{command.spawn} may not start before {state.not_before_ms}")
+    if command.fence != draft.fence + 1 or command.binding != state.binding:
+        raise Refused("inadmissible", f"grant of {command.spawn} names another fence or binding than the task's next")
+    room = draft.caps.cost - draft.spent.cost - draft.spent.reserved
+    if command.reserved < 0 or (draft.caps.cost and command.reserved > room):
+        raise Refused("over_budget", f"{command.reserved} micro-units cannot be reserved; {room} are left")
+    work.emit(
+        e.AttemptGranted(
+            spawn=command.spawn,
+            attempt=command.attempt,
+            fence=command.fence,
+            worker=command.worker,
+            boot=command.boot,
+            binding=command.binding,
+            price=command.price,
+            reserved=command.reserved,
+            bound=command.bound,
+        )
+    )
+
+
+def ended(work: Work, command: c.AttemptEnded) -> None:
+    """Take the end of an attempt: settle the spawn, ready its next attempt, or let it fail."""
+    state = work.draft.spawn(command.spawn)
+    if state is None or state.status is not SpawnStatus.GRANTED or state.fence != command.fence:
+        raise Refused(
+            "stale", f"attempt {command.attempt} of {command.spawn} is not running under fence {command.fence}"
+        )
+    if command.end is End.REPORTED:
+        if fault := elsewhere(work, state, command):
+            command = replace(command, end=End.FAILED, error_class=ErrorClass.WORKSPACE, message=say(fault))
+        elif fault := unfit(work, state, command):
+            command = replace(command, end=End.FAILED, error_class=ErrorClass.UNPARSEABLE, message=say(fault))
+    _close(work, state, command)
+    if command.end is End.REPORTED:
+        take_report(work, state, command)
+    else:
+        _follow_up(work, state, command)
+    _note_budgets(work)
+    _go_on(work)
+
+
+def _close(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
+    agent = work.agent(state)
+    counted = (
+        agent.capability not in (Capability.CHECKS, Capability.ACT)
+        and command.end not in UNCOUNTED_ENDS
+        and command.error_class not in UNCOUNTED_CLASSES
+    )
+    work.emit(
+        e.AttemptClosed(
+            spawn=state.id,
+            attempt=state.attempt,
+            fence=state.fence,
+            end=command.end,
+            error_class=command.error_class,
+            message=command.message,
+            usage=command.usage,
+            execution=command.execution,
+            prompt=command.prompt,
+            transcript=command.transcript,
+            output=command.output,
+            counted=counted,
+            released=state.reserved,
+            repaired=command.repaired,
+        )
+    )
+
+
+def _go_on(work: Work) -> None:
+    """After an end: leave the stage when all of it is settled; park when something of it failed and nothing runs."""
+    draft = work.draft
+    if draft.parked is not None or not draft.spawns:
+        return
+    if stage_settled(work):
+        failed = tuple(s.id for s in draft.spawns if s.status is SpawnStatus.FAILED)
+        if failed:
+            names = ", ".join(spawn.rsplit("/", 1)[-1] for spawn in failed)
+            park(work, ParkCode.SPAWN_FAILED, f"{names} failed: {_last_failure(work)}", failed)
+        elif draft.verdict is not Verdict.NONE:
+            work.emit(e.TaskClosed(delivered=draft.spawns[-1].id))
+        else:
+            leave(work)
+            run(work)
+        return
+    budget_gone(work)
+
+
+def _last_failure(work: Work) -> str:
+    for event in reversed(work.events):
+        if isinstance(event, e.SpawnFailed):
+            return event.reason.value or "see its attempts"
+    return "see its attempts"
+
+
+# ----------------------------------------------------------------------------------------------- what comes next
+
+
+def _follow_up(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
+    """The next attempt by class, or failure."""
+    match command.end:
+        case End.LOST:
+            _after_loss(work, state)
+        case End.UNDELIVERED:
+            _again(work, state, "undelivered", UNDELIVERED_PER_SPAWN, undelivered=state.undelivered + 1)
+        case End.STOPPED:
+            _ready(work, state, "stopped", work.now_ms)
+        case _:
+            _after_failure(work, state, command)
+
+
+def _after_loss(work: Work, state: SpawnState) -> None:
+    if state.losses + 1 >= LOSSES_PER_SPAWN:
+        reason = f"quarantined: {state.losses + 1} workers were lost while executing it"
+        fail(work, state, ErrorClass.PERMANENT, say(reason))
+        return
+    _ready(work, state, "lost", work.now_ms, losses=state.losses + 1)
+
+
+def _again(work: Work, state: SpawnState, reason: str, limit: int, *, undelivered: int) -> None:
+    if undelivered >= limit:
+        fail(work, state, ErrorClass.TRANSIENT, say(f"no worker took it, {undelivered} times"))
+        return
+    _ready(work, state, reason, work.now_ms + backoff_ms(state, undelivered), undelivered=undelivered)
+
+
+def _after_failure(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
+    match command.error_class:
+        case ErrorClass.TRANSIENT:
+            tries = state.transients + 1
+            if tries < TRANSIENT_TRIES:
+                _ready(work, state, "transient", work.now_ms + backoff_ms(state, tries), transients=tries)
+            else:
+                _next_binding(work, state, command)
+        case ErrorClass.RATE_LIMIT:
+            _after_rate_limit(work, state, command)
+        case ErrorClass.UNPARSEABLE if state.repairs < REPAIRS_PER_SPAWN:
+            take_change(work, state, command)
+            _ready(
+                work, state, "repair", work.now_ms,
+                repairs=state.repairs + 1, repair_output=command.output, repair_error=command.message,
+            )  # fmt: skip
+        case ErrorClass.UNPARSEABLE | ErrorClass.WORKSPACE:
+            fail(work, state, command.error_class, command.message)
+        case _:
+            _next_binding(work, state, command)
+
+
+def _after_rate_limit(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
+    waits = state.waits + 1
+    wait_until = max(command.not_before_ms, work.now_ms + backoff_ms(state, waits))
+    far = wait_until - work.now_ms > RATE_WAIT_SWITCH_MS
+    if waits >= RATE_WAITS_PER_SPAWN or (far and state.binding + 1 < len(state.chain)):
+        _next_binding(work, state, command)
+        return
+    _ready(work, state, "rate limit", wait_until, waits=waits)
+
+
+def _next_binding(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
+    if state.binding + 1 < len(state.chain):
+        _ready(work, state, f"next binding after {command.error_class}", work.now_ms, binding=state.binding + 1)
+        return
+    fail(work, state, command.error_class or ErrorClass.PERMANENT, command.message)
+
+
+def _ready(
+    work: Work,
+    state: SpawnState,
+    reason: str,
+    not_before_ms: int,
+    *,
+    binding: int | None = None,
+    transients: int | None = None,
+    waits: int | None = None,
+    losses: int | None = None,
+    undelivered: int | None = None,
+    repairs: int | None = None,
+    repair_output: Text = NO_TEXT,
+    repair_error: Text = NO_TEXT,
+) -> None:
+    """The next attempt; a new binding starts with fresh counts of its own tries."""
+    moved = binding is not None
+    work.emit(
+        e.AttemptReadied(
+            spawn=state.id,
+            attempt=state.attempt + 1,
+            not_before_ms=not_before_ms,
+            binding=state.binding if binding is None else binding,
+            reason=reason,
+            transients=(0 if moved else state.transients) if transients is None else transients,
+            waits=(0 if moved else state.waits) if waits is None else waits,
+            losses=state.losses if losses is None else losses,
+            undelivered=state.undelivered if undelivered is None else undelivered,
+            repairs=state.repairs if repairs is None else repairs,
+            repair_output=repair_output,
+            repair_error=repair_error,
+        )
+    )
+    offer(work, state.id)
+
+
+def ready_afresh(work: Work, state: SpawnState, reason: str) -> None:
+    """A person asked for another try: all counters and the chain start again."""
+    work.emit(
+        e.AttemptReadied(spawn=state.id, attempt=state.attempt + 1, not_before_ms=work.now_ms, binding=0, reason=reason)
+    )
+    offer(work, state.id)
+
+
+def fail(work: Work, state: SpawnState, error_class: ErrorClass, reason: Text) -> None:
+    """The spawn stays without result: a blocker of harness origin, which a person sees by name."""
+    work.emit(e.SpawnFailed(spawn=state.id, agent=state.agent, error_class=error_class, reason=reason))
+    key = hashlib.sha256(f"{state.id}|{state.attempt}|{error_class}".encode()).hexdigest()[:16]
+    report = FindingReport(
+        severity=Severity.BLOCKING,
+        category=f"harness.{error_class or 'failed'}",
+        place=Place(),
+        message=reason,
+        evidence=NO_TEXT,
+        suggestion=NO_TEXT,
+        identity=key,
+        stall_key=key,
+        origin=Origin.HARNESS,
+    )
+    draft = work.draft
+    work.emit(
+        e.FindingRecorded(
+            Finding(
+                id=f"f{draft.finding_count + 1}",
+                agent=state.agent,
+                spawn=state.id,
+                round=draft.round,
+                subject=draft.subject,
+                report=report,
+            )
+        )
+    )
+
+
+def backoff_ms(state: SpawnState, tries: int) -> int:
+    """Exponential, with jitter from a hash of the attempt's id: no randomness in the kernel."""
+    base = min(BACKOFF_MAX_MS, BACKOFF_BASE_MS << min(tries, 10))
+    digest = hashlib.sha256(f"{state.id}#{state.attempt}".encode()).digest()
+    return base // 2 + int.from_bytes(digest[:4], "big") % (base // 2 + 1)
+
+
+def _note_budgets(work: Work) -> None:
+    """80 and 100 percent of a budget are events."""
+    draft = work.draft
+    caps, spent = draft.caps, draft.spent
+    before = next(event for event in work.events if isinstance(event, e.AttemptClosed))
+    used = before.usage.input_tokens + before.usage.output_tokens
+    for name, cap, now, step in (
+        ("cost", caps.cost, spent.cost, before.usage.cost or 0),
+        ("tokens", caps.tokens, spent.tokens, used),
+        ("attempts", caps.attempts, spent.attempts, int(before.counted)),
+    ):
+        for percent in (80, 100):
+            if cap and step and now * 100 >= cap * percent > (now - step) * 100:
+                work.emit(e.BudgetReached(budget=name, percent=percent))

@@ -1,0 +1,85 @@
+"""The other fold: what concerns many tasks. Commands about the home, and how events change it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import assert_never
+
+from loom.kernel import commands as c
+from loom.kernel import events as e
+from loom.kernel.state import HomeState, ProjectState
+from loom.kernel.values import Principal, PrincipalKind, put
+from loom.kernel.work import Refused
+
+
+def tick_home(home: HomeState, principal: Principal, command: c.HomeCommand) -> tuple[e.HomeEvent, ...]:
+    """The events of one command about the home. Raises Refused."""
+    match command:
+        case c.CreateHome(origin, log_key, schema):
+            if home.origin:
+                raise Refused("home_exists", f"this home exists; its origin is {home.origin}")
+            return (e.HomeCreated(origin=origin, log_key=log_key, schema=schema),)
+        case c.Start(epoch, version, boot):
+            if epoch != home.epoch + 1:
+                raise Refused("stale_epoch", f"epoch {epoch} does not follow {home.epoch}")
+            return (e.Started(epoch=epoch, version=version, boot=boot),)
+        case c.AddProject(project, name, place, kind):
+            if any(known.id == project for known in home.projects):
+                raise Refused("project_exists", f"project {project} exists")
+            return (e.ProjectAdded(project=project, name=name, place=place, kind=kind),)
+        case c.RemoveProject(project):
+            _project(home, project)
+            return (e.ProjectRemoved(project=project),)
+        case c.TrustProject(project, digest, content):
+            _project(home, project)
+            _person(principal, "trust a project")
+            return (e.ProjectTrusted(project=project, digest=digest, content=content, by=principal),)
+        case c.ChangeSetting(name, value):
+            return (e.SettingChanged(name=name, value=value, by=principal),)
+        case c.KeepBundle(name, digest, archive):
+            if any(known == digest for known, _ in home.bundles):
+                raise Refused("bundle_kept", f"bundle {name} {digest} is kept already")
+            return (e.BundleKept(name=name, digest=digest, archive=archive),)
+        case c.EnrolPrincipal(enrolled, token_digest, labels):
+            return (e.PrincipalEnrolled(principal=enrolled, token_digest=token_digest, labels=labels),)
+        case _:
+            assert_never(command)
+
+
+def evolve_home(home: HomeState, events: Iterable[e.Event]) -> HomeState:
+    """The home after one entry. Events about tasks change nothing here."""
+    for event in events:
+        match event:
+            case e.HomeCreated(origin, log_key, schema):
+                home = replace(home, origin=origin, log_key=log_key, schema=schema)
+            case e.Started(epoch, _, _):
+                home = replace(home, epoch=epoch)
+            case e.ProjectAdded(project, name, place, kind):
+                home = replace(home, projects=(*home.projects, ProjectState(project, name, place, kind)))
+            case e.ProjectRemoved(project):
+                home = replace(home, projects=tuple(p for p in home.projects if p.id != project))
+            case e.ProjectTrusted(project, digest, _, _):
+                trusted = tuple(replace(p, trusted=digest) if p.id == project else p for p in home.projects)
+                home = replace(home, projects=trusted)
+            case e.SettingChanged(name, value, _):
+                home = replace(home, settings=put(home.settings, name, value))
+            case e.BundleKept(name, digest, _):
+                home = replace(home, bundles=put(home.bundles, digest, name))
+            case e.PrincipalEnrolled(principal, token_digest, _):
+                home = replace(home, principals=put(home.principals, token_digest, principal.id))
+            case _:
+                continue
+    return home
+
+
+def _project(home: HomeState, project: str) -> ProjectState:
+    for known in home.projects:
+        if known.id == project:
+            return known
+    raise Refused("no_such_project", f"there is no project {project} in this home")
+
+
+def _person(principal: Principal, what: str) -> None:
+    if principal.kind is not PrincipalKind.PERSON:
+        raise Refused("not_a_person", f"only a person can {what}; {principal.id} is not one")

@@ -1,0 +1,226 @@
+"""The rules of the kernel, and how every rule is asked: a pure predicate over before, after and events.
+
+A rule's "no" is a Violation with the remedies that lead on; never an exception. Each rule names the events that can break
+it, so a tick asks only those that could have changed their mind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from loom.kernel import events as e
+from loom.kernel.evidence import missing
+from loom.kernel.facts import View, holds, live_blockers
+from loom.kernel.flow import Finalize, Rule
+from loom.kernel.policies import Policy
+from loom.kernel.state import TaskState
+from loom.kernel.values import (
+    AnswerWord,
+    PrincipalKind,
+    SpawnStatus,
+    Status,
+    Verdict,
+    get,
+)
+from loom.kernel.work import Asking, Rules, Unanswered
+
+RETRY, REVISE, ABANDON = AnswerWord.RETRY, AnswerWord.REVISE, AnswerWord.ABANDON
+Events = tuple[e.TaskEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    rule: str
+    sentence: str
+    remedies: tuple[AnswerWord, ...]
+    because: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """A rule of the kernel. on: the kinds of events that can break it (empty: any). The check gives a sentence or None."""
+
+    name: str
+    on: tuple[type, ...]
+    check: Callable[[Rules, TaskState | None, TaskState, Events], str | None]
+    remedies: tuple[AnswerWord, ...] = (RETRY, REVISE, ABANDON)
+
+
+def objections(
+    rules: Rules, before: TaskState | None, after: TaskState, events: Events, ask: Asking
+) -> tuple[Violation, ...]:
+    """Every rule's no to this tick: the kernel's laws first, then the bundle's rules."""
+    found = []
+    kinds = {type(event) for event in events}
+    for law in _laws_for(frozenset(kinds)):
+        sentence = law.check(rules, before, after, events)
+        if sentence is not None:
+            found.append(Violation(f"kernel.{law.name}", sentence, law.remedies))
+    names = {kind.__name__ for kind in kinds}
+    for rule in rules.bundle.rules:
+        if not names.isdisjoint(rule.on):
+            violation = _ask_rule(rule, before, after, ask)
+            if violation is not None:
+                found.append(violation)
+    return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def _laws_for(kinds: frozenset[type]) -> tuple[Law, ...]:
+    return tuple(law for law in LAWS if not law.on or not kinds.isdisjoint(law.on))
+
+
+def _ask_rule(rule: Rule, before: TaskState | None, after: TaskState, ask: Asking) -> Violation | None:
+    view = View(after)
+    if rule.never is not None:
+        broken = holds(rule.never, view)
+        return Violation(rule.name, rule.sentence, rule.remedies, tuple(view.reads)) if broken else None
+    if rule.check is None:
+        return None
+    try:
+        sentence = ask(f"rule {rule.name}", rule.check, View(before or after), view)
+    except Unanswered as silence:
+        return Violation(rule.name, str(silence), (RETRY, ABANDON), tuple(view.reads))
+    return None if sentence is None else Violation(rule.name, str(sentence), rule.remedies, tuple(view.reads))
+
+
+# ------------------------------------------------------------------------------------------------------------- shape
+
+
+def _next_actor(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
+    if after.status is Status.DONE or after.gate is not None:
+        return None
+    if any(s.status in (SpawnStatus.READY, SpawnStatus.GRANTED) for s in after.spawns):
+        return None
+    return f"task {after.spec.task} is open and in nobody's queue at stage {after.stage}"
+
+
+def _deadline(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
+    if after.status is Status.DONE or after.gate is not None or get(after.wakes, "wall", 0):
+        return None
+    return None if after.verdict is not Verdict.NONE else f"task {after.spec.task} waits without a deadline"
+
+
+def _settled_verdict(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
+    opened = {event.spawn for event in events if isinstance(event, e.SpawnOpened)}
+    closed = {event.spawn for event in events if isinstance(event, e.AttemptClosed)}
+    for state in before.spawns if before else ():
+        if state.status is SpawnStatus.GRANTED and state.id not in closed and state.id not in opened:
+            return f"a verdict while {state.id} is still running"
+    return None
+
+
+def _final_verdict(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
+    if before is not None and before.verdict is not Verdict.NONE and before.verdict is not after.verdict:
+        return f"the verdict {before.verdict} is final; it cannot become {after.verdict}"
+    return None
+
+
+def _order(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
+    """Stages are entered in the order of the flow; only a rework, or a person's retry, goes back."""
+    flow = before.flow if before else ""
+    last = rules.stages.get((flow, before.stage), -1) if before else -1
+    free = any(isinstance(event, e.Reworked | e.DecisionRecorded | e.FlowChosen) for event in events)
+    for event in events:
+        if isinstance(event, e.StageEntered):
+            place = rules.stages.get((after.flow, event.stage), -1)
+            if place < 0:
+                return f"flow {after.flow} has no stage {event.stage}"
+            if place <= last and not free:
+                return f"stage {event.stage} was entered again without a rework"
+            last = place
+    return None
+
+
+# -------------------------------------------------------------------------------------------------------------- work
+
+
+def _accepted(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
+    if after.verdict is not Verdict.ACCEPTED:
+        return None
+    blockers = live_blockers(after.findings)
+    if blockers:
+        return f"accepted over open blockers: {', '.join(f.id for f in blockers)}"
+    stage = rules.stage(after.flow, after.stage)
+    needs = stage.needs if isinstance(stage, Finalize) else ()
+    if not isinstance(stage, Finalize):
+        return f"accepted at stage {after.stage}, which is no Finalize"
+    lacking = missing(needs, after.subject, after.evidence)
+    return f"accepted without {', '.join(lacking)} about {after.subject}" if lacking else None
+
+
+def _decided(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
+    for event in events:
+        if not isinstance(event, e.DecisionRecorded):
+            continue
+        if not event.by.id:
+            return f"a decision of role {event.role} without a principal"
+        policy = get(after.spec.policies, event.role, Policy.HUMAN.value)
+        if policy == Policy.HUMAN and event.by.kind is not PrincipalKind.PERSON:
+            return f"role {event.role} needs a person; {event.by.id} is not one"
+        if event.by.kind is PrincipalKind.PERSON and not event.gate:
+            return f"a person's decision of role {event.role} without a gate"
+    return None
+
+
+def _policy_floor(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
+    """A policy that accepted had nothing open and nothing missing, judged by the findings and evidence of that moment."""
+    for event in events:
+        if not isinstance(event, e.DecisionRecorded) or event.by.kind is not PrincipalKind.POLICY:
+            continue
+        if event.word is not AnswerWord.ACCEPT:
+            continue
+        floor = rules.roles[event.role].floor
+        if floor is None:
+            return f"a policy accepted role {event.role}, which has no floor"
+        lacking = missing(floor, event.subject, after.evidence)
+        if event.subject == after.subject and (lacking or live_blockers(after.findings)):
+            return f"a policy accepted role {event.role} with {', '.join(lacking) or 'open blockers'}"
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------------ ledger
+
+
+def _fences(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
+    last = before.fence if before else 0
+    for event in events:
+        if isinstance(event, e.AttemptGranted):
+            if event.fence <= last:
+                return f"fence {event.fence} of {event.spawn} does not grow past {last}"
+            last = event.fence
+    return None
+
+
+def _current_fence(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
+    running = {s.id: s.fence for s in (before.spawns if before else ()) if s.status is SpawnStatus.GRANTED}
+    for event in events:
+        if isinstance(event, e.AttemptClosed) and running.get(event.spawn) != event.fence:
+            return f"{event.spawn} was ended under fence {event.fence}, which it does not hold"
+    return None
+
+
+def _reserved(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
+    spent, cap = after.spent, after.caps.cost
+    if spent.reserved < 0:
+        return "more was released than reserved"
+    if cap and spent.cost + spent.reserved > cap:
+        return f"{spent.cost} spent and {spent.reserved} reserved are above the cap of {cap}"
+    return None
+
+
+LAWS: tuple[Law, ...] = (
+    Law("next_actor", (), _next_actor, (RETRY, ABANDON)),
+    Law("deadline", (e.WakeCleared, e.TaskSubmitted), _deadline, (RETRY, ABANDON)),
+    Law("settled_verdict", (e.VerdictReached,), _settled_verdict, (RETRY, ABANDON)),
+    Law("final_verdict", (e.VerdictReached,), _final_verdict, (RETRY, ABANDON)),
+    Law("order", (e.StageEntered,), _order),
+    Law("accepted", (e.VerdictReached,), _accepted),
+    Law("decided", (e.DecisionRecorded,), _decided),
+    Law("policy_floor", (e.DecisionRecorded,), _policy_floor),
+    Law("fences", (e.AttemptGranted,), _fences, (RETRY, ABANDON)),
+    Law("current_fence", (e.AttemptClosed,), _current_fence, (RETRY, ABANDON)),
+    Law("reserved", (e.AttemptGranted,), _reserved, (RETRY, ABANDON)),
+)
