@@ -10,7 +10,6 @@ the host could read.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -62,7 +61,9 @@ class Bubblewrap:
             return Probe(works=False, reason=f"bubblewrap does not run here: {error}")
         if done.returncode or done.stdout.strip() != b"inside":
             said = " ".join(done.stderr.decode(errors="replace").split()) or f"it ended with {done.returncode}"
-            return Probe(works=False, reason=f"bubblewrap does not run here: {said}; allow unprivileged user namespaces")
+            return Probe(
+                works=False, reason=f"bubblewrap does not run here: {said}; allow unprivileged user namespaces"
+            )
         return Probe(works=True, reason="", version=version.stdout.decode(errors="replace").strip())
 
     def wrap(self, command: Command) -> Command:
@@ -127,4 +128,4 @@ def python_prefixes() -> list[Path]:
             break
         link = os.path.normpath(os.path.join(os.path.dirname(link), os.readlink(link)))
     names |= {os.path.realpath(name) for name in names}
-    return [Path(name) for name in sorted(names) if not re.match(r"/(usr)?(/|$)(?!local/.+)|/$", name) and name != "/"]
+    return [Path(name) for name in sorted(names) if name not in ("/", "/usr") and not name.startswith("/usr/")]

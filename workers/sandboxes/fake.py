@@ -24,4 +24,6 @@ class FakeSandbox:
         return replace(command, memory_bytes=0, processes=0)
 
     def used(self, command: Command, credentials: str = "") -> SandboxUsed:
-        return SandboxUsed(kind=self.kind, network=command.network, credentials=credentials, note="a fake: nothing was contained")
+        return SandboxUsed(
+            kind=self.kind, network=command.network, credentials=credentials, note="a fake: nothing was contained"
+        )

@@ -30,11 +30,13 @@ Signatures:
     fetch_project(home: Path, project: str, path: Path, revision: str = "HEAD") -> Fetched       # user's git → repos/
     import_directory(home: Path, project: str, path: Path, limits: Limits = LIMITS) -> Fetched  # no git there
     empty_project(home: Path, project: str) -> Fetched                                            # no project at all
-    create_branch(user_repository: Path, name: str, commit: str, repository: Path) -> bool        # True: created now
+    copy_included(repository: Repository, tree: Path, patterns: Sequence[str]) -> tuple[str, ...]     # trusted includes
+    create_branch(path: Path, name: str, commit: str, repository: Path) -> bool        # True: created now
 """
 
 from __future__ import annotations
 
+from loom.workers.workspaces.includes import copy_included
 from loom.workers.workspaces.inspection import DEFAULT_EXCLUDES, LIMITS, Limits
 from loom.workers.workspaces.measures import measure
 from loom.workers.workspaces.projects import (
@@ -59,6 +61,7 @@ __all__ = [
     "Workspace",
     "changed_paths",
     "checkout",
+    "copy_included",
     "create_branch",
     "diff",
     "dispose",

@@ -24,6 +24,7 @@ from pathlib import Path
 from loom.workers.git import Git, GitError, quote_path
 from loom.workers.protocol import ErrorClass
 from loom.workers.seams import HandsError
+from loom.workers.workspaces.includes import remember_origin
 from loom.workers.workspaces.inspection import DEFAULT_EXCLUDES, LIMITS, Limits, inspect, refused
 from loom.workers.workspaces.repository import (
     BASE_REFS,
@@ -44,7 +45,16 @@ LOCK_S = 1800.0
 CLONE_TRIES = 3
 """A clone can meet the user's own `git gc` half-way; then it is made again."""
 
+TRACKED = ".loom/ is tracked by git in this commit; run `git rm -r --cached .loom`, commit, and try again"
+
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+
+
+class NotThere(HandsError):
+    """What was asked for is not there: a revision, a repository, a first commit. Asking again does not help."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(ErrorClass.PERMANENT, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +108,7 @@ async def fetch_project(home: Path, project: str, path: Path, revision: str = "H
 
     Raises HandsError: the revision does not exist, the repository has no commit yet, is a partial clone, is damaged.
     """
-    user = await _user_repository(path)
+    user = await user_repository(path)
     commit = await _resolve(user, revision)
     target = repository_path(home, project)
     try:
@@ -111,14 +121,16 @@ async def fetch_project(home: Path, project: str, path: Path, revision: str = "H
                     "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--update-shallow", "--end-of-options",
                     user.common, f"{commit}:{BASE_REFS}{commit}", timeout_ms=CLONE_MS,
                 )  # fmt: skip
+            await refuse_tracked_home(repository, commit)
             await repository.keep(BASE_REFS + commit, commit)
+            await asyncio.to_thread(remember_origin, target, path)
             return Fetched(target, commit, await repository.tree_of(commit))
     except GitError as error:
         raise hands_error(error, f"{quote_path(os.fsencode(path))} cannot be fetched") from error
 
 
 @dataclass(frozen=True, slots=True)
-class _User:
+class UserRepository:
     """A user's repository: `common` is the git directory with objects and branches; `own` is where HEAD is, which is
     another one in a linked worktree."""
 
@@ -130,22 +142,32 @@ class _User:
         return Git(directory=self.common)
 
 
-async def _user_repository(path: Path) -> _User:
+async def user_repository(path: Path) -> UserRepository:
     try:
         common = await Git(cwd=path).run("rev-parse", "--path-format=absolute", "--git-common-dir")
         own = await Git(cwd=path).run("rev-parse", "--absolute-git-dir")
     except GitError as error:
-        raise hands_error(error, f"{quote_path(os.fsencode(path))} is not in a git repository") from error
-    return _User(Path(os.fsdecode(common.removesuffix(b"\n"))), Path(os.fsdecode(own.removesuffix(b"\n"))))
+        raise NotThere(f"{quote_path(os.fsencode(path))} is not in a git repository: {error.message}") from error
+    if await Git(cwd=path).text("rev-parse", "--show-object-format") != "sha1":
+        raise HandsError(
+            ErrorClass.PERMANENT, "the repository uses SHA-256 object ids, which loom does not support yet"
+        )
+    return UserRepository(Path(os.fsdecode(common.removesuffix(b"\n"))), Path(os.fsdecode(own.removesuffix(b"\n"))))
 
 
-async def _resolve(user: _User, revision: str) -> str:
+async def _resolve(user: UserRepository, revision: str) -> str:
     try:
         return await Git(directory=user.own).text("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
     except GitError as error:
         if revision == "HEAD":
-            raise HandsError(ErrorClass.PERMANENT, "the repository has no commit yet; make a first commit") from error
-        raise HandsError(ErrorClass.PERMANENT, f"there is no commit {revision!r} in the repository") from error
+            raise NotThere("the repository has no commit yet; make a first commit") from error
+        raise NotThere(f"there is no commit {revision!r} in the repository") from error
+
+
+async def refuse_tracked_home(repository: Repository, commit: str) -> None:
+    """Raises HandsError when the commit contains loom's own home: a database in its own history would never settle."""
+    if await repository.git.run("ls-tree", "-z", "--full-tree", "--end-of-options", commit, ".loom"):
+        raise HandsError(ErrorClass.PERMANENT, TRACKED)
 
 
 async def _complete(repository: Repository, commit: str) -> bool:
@@ -208,6 +230,7 @@ async def import_directory(home: Path, project: str, path: Path, limits: Limits 
             raise refused(f"{quote_path(found.large[0][0])} is larger than {limits.file_bytes} bytes")
         await git.run("add", "--all", "--", *WITHOUT_LOOM, *excludes, timeout_ms=CLONE_MS)
         tree = await git.text("write-tree")
+        await asyncio.to_thread(remember_origin, target, path)
         return await _keep(Repository(target), tree, "The directory as it was handed over")
     except GitError as error:
         raise refused(error.message) from error
@@ -246,14 +269,14 @@ async def _keep(repository: Repository, tree: str, message: str) -> Fetched:
 # ----------------------------------------------------------------------------------------------------------- branch
 
 
-async def create_branch(user_repository: Path, name: str, commit: str, repository: Path) -> bool:
+async def create_branch(path: Path, name: str, commit: str, repository: Path) -> bool:
     """Creates the branch in the user's repository: True when it was created now, False when it was there and equal.
 
     Objects are added and one ref is created. HEAD, index, work tree, FETCH_HEAD, reflogs and configuration stay as they
     are; no hook runs. Raises HandsError when the name is taken by another commit (nothing is ever forced).
     """
     check_oid(commit)
-    user = await _user_repository(user_repository)
+    user = await user_repository(path)
     ref = f"refs/heads/{name}"
     try:
         await user.git.run("check-ref-format", ref)
@@ -263,6 +286,4 @@ async def create_branch(user_repository: Path, name: str, commit: str, repositor
         )  # fmt: skip
         return await create_ref(user.git, ref, commit)
     except GitError as error:
-        raise hands_error(
-            error, f"branch {name} cannot be created in {quote_path(os.fsencode(user_repository))}"
-        ) from error
+        raise hands_error(error, f"branch {name} cannot be created in {quote_path(os.fsencode(path))}") from error
