@@ -24,3 +24,8 @@ def in_project(command: F) -> F:
         default=".",
         help="The project's directory (default: here).",
     )(command)
+
+
+def for_user(command: F) -> F:
+    """`--user`: write to the user's own settings instead of the home's."""
+    return click.option("--user", is_flag=True, help="Write it for all your homes, in your own settings.")(command)
