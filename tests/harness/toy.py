@@ -193,7 +193,7 @@ def _weigh(view: View) -> Mapping[str, str]:
 
 STEPPED = make(
     "stepped",
-    (WORKER, ANSWERER, REVIEWER),
+    (WORKER, REVIEWER),
     Flow(
         "main",
         (
