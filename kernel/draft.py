@@ -51,6 +51,7 @@ class Draft:
     iterations: Counts
     subject: str
     work: str
+    previous: str
     change: str
     author: str
     spawns: tuple[SpawnState, ...]
@@ -113,6 +114,7 @@ def newborn(event: e.TaskSubmitted) -> TaskState:
         iterations=(),
         subject=event.subject,
         work=spec.base,
+        previous="",
         change="",
         author="",
         spawns=(),
@@ -303,6 +305,7 @@ def _reworked(d: Draft, v: e.Reworked) -> None:
     d.stalls = stalls
     d.carried = tuple(f for f in d.findings if f.status is FindingStatus.OPEN)
     d.findings = ()
+    d.previous = d.work
     d.round = v.round
     if v.counted:
         d.spent = replace(d.spent, rounds=d.spent.rounds + 1)

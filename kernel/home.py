@@ -59,9 +59,11 @@ def evolve_home(home: HomeState, events: Iterable[e.Event]) -> HomeState:
                 home = replace(home, projects=(*home.projects, ProjectState(project, name, place, kind)))
             case e.ProjectRemoved(project):
                 home = replace(home, projects=tuple(p for p in home.projects if p.id != project))
-            case e.ProjectTrusted(project, digest, _, _):
-                trusted = tuple(replace(p, trusted=digest) if p.id == project else p for p in home.projects)
-                home = replace(home, projects=trusted)
+            case e.ProjectTrusted(project, digest, content, _):
+                projects = tuple(
+                    replace(p, trusted=digest, setup=content) if p.id == project else p for p in home.projects
+                )
+                home = replace(home, projects=projects)
             case e.SettingChanged(name, value, _):
                 home = replace(home, settings=put(home.settings, name, value))
             case e.BundleKept(name, digest, _):

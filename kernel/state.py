@@ -123,6 +123,8 @@ class TaskState:
     """How often each stage was entered."""
     subject: str
     work: str
+    previous: str
+    """The work that was judged in the round before ("" in the first)."""
     change: str
     author: str
     spawns: tuple[SpawnState, ...]
@@ -155,6 +157,9 @@ class ProjectState:
     place: str
     kind: str
     trusted: str = ""
+    """Digest of the configuration that a person trusted ("" : none)."""
+    setup: Text = NO_TEXT
+    """What that configuration says, as it was when it was trusted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,6 +201,8 @@ class Result(Part, frozen=True, kw_only=True):
     """The JSON was found tolerantly or mended; recorded, never silent."""
     measured: dict[str, str] = {}
     statements: tuple[Statement, ...] = ()
+    tree: str = ""
+    """The tree that was checked, as the hands saw it ("" for other capabilities)."""
     change: Change | None = None
 
 
