@@ -30,7 +30,7 @@ def agents(bundle: Bundle) -> tuple[Agent, ...]:
 
 def check_flow(bundle: Bundle, flow: str) -> str:
     """The flow, "" for the classifier's choice. Raises UsageProblem for one that the bundle has not."""
-    names = [known.name for known in bundle.flows if known.name != bundle.entry]
+    names = [known.name for known in bundle.flows]
     if flow and flow not in names:
         raise UsageProblem(f"The bundle {bundle.name} has no flow {flow!r}.", f"its flows are {', '.join(names)}")
     return flow

@@ -253,6 +253,10 @@ class Chain:
         gate.by = by["id"] if by.get("kind") == "person" else f"policy {by['id'].removeprefix('policy:')}"
         gate.note = text_of(fields.get("message")) if by.get("kind") == "person" else gate.note
 
+    def _GateWithdrawn(self, fields: dict[str, Any]) -> None:  # noqa: N802
+        if self.gate is not None:
+            self.gate.state, self.gate.word = "waived", "withdrawn"
+
     def _Reworked(self, fields: dict[str, Any]) -> None:  # noqa: N802
         self.rounds = fields.get("round", self.rounds)
         self._mark(f"back to {fields['to']}")

@@ -102,7 +102,7 @@ def _line(link: Link, width: int, until_ms: int) -> Styled:
     if link.kind == "gate":
         what = f"gate {link.name}"
         return Styled.assemble("  ", (sign, style), " ", f"{what:<20}", "  ", (said, colour))
-    again = f" {link.iteration + 1}" if link.iteration else ""
+    again = f" {link.iteration}" if link.iteration > 1 else ""
     parts: list[str | tuple[str, str]] = ["  ", (sign, style), " ", f"{clean(link.agent) + again:<20}", "  "]
     if width >= WIDE:
         model = link.model or link.reference
