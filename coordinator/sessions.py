@@ -214,7 +214,7 @@ class Sessions:
                 self.leases.extend(lease, mono_ms)
                 renewed.append((attempt, fence))
         if renewed:
-            self._tell(session.peer, Renewed(attempts=tuple(renewed)))
+            self._tell(session.peer, Renewed(attempts=tuple(renewed), as_of=renew.as_of))
 
     def _declined(self, worker: str, declined: Declined) -> None:
         lease = self.leases.get((declined.attempt, declined.fence))

@@ -63,6 +63,7 @@ from loom.workers.protocol.messages import (
     decode_to_worker,
     encode,
     encode_blob,
+    frames,
 )
 from loom.workers.protocol.parts import (
     Binding,
@@ -155,6 +156,7 @@ __all__ = [
     "decode_to_worker",
     "encode",
     "encode_blob",
+    "frames",
     "grace_ms",
     "renew_every_ms",
     "salted_id",

@@ -13,8 +13,8 @@ BLOB_CHUNK = 1024 * 1024
 """Bytes of one chunk on the blob socket."""
 MAX_BLOB = 64 * 1024 * 1024
 """Bytes of one blob."""
-MAX_SLOTS = 1024
-"""Attempts that one worker may run at once."""
+MAX_SLOTS = 256
+"""Attempts that one worker may run at once; as many reports may wait in its spool, and a Hello that names all fits a frame."""
 
 LEASE_MS = 90_000
 """The lease of an attempt, unless the home says otherwise. The worker renews every third of it."""

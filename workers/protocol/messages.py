@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from loom.workers.protocol.limits import MAX_FRAME
 from loom.workers.protocol.parts import (
     Binding,
     Bound,
@@ -75,7 +76,10 @@ class Declined(Wire, frozen=True, kw_only=True, tag="Declined"):
 
 
 class Renew(Wire, frozen=True, kw_only=True, tag="Renew"):
+    """`as_of`: the worker's message counter; Renewed brings it back, so that the worker counts from when it asked."""
+
     attempts: tuple[tuple[str, int], ...]
+    as_of: int = 0
 
 
 class Progress(Wire, frozen=True, kw_only=True, tag="Progress"):
@@ -180,6 +184,7 @@ class Assign(Wire, frozen=True, kw_only=True, tag="Assign"):
 
 class Renewed(Wire, frozen=True, kw_only=True, tag="Renewed"):
     attempts: tuple[tuple[str, int], ...]
+    as_of: int = 0
 
 
 class Fenced(Wire, frozen=True, kw_only=True, tag="Fenced"):
@@ -267,6 +272,18 @@ _blob: msgspec.json.Decoder[OnBlobSocket] = msgspec.json.Decoder(OnBlobSocket)
 def encode(messages: list[FromWorker] | list[ToWorker]) -> bytes:
     """One control frame."""
     return _encoder.encode(messages)
+
+
+def frames(messages: list[FromWorker] | list[ToWorker]) -> list[bytes]:
+    """Control frames of at most MAX_FRAME bytes, in order. Raises ValueError for a single message that is longer."""
+    frame = _encoder.encode(messages)
+    if len(frame) <= MAX_FRAME:
+        return [frame]
+    if len(messages) == 1:
+        kind = type(messages[0]).__name__
+        raise ValueError(f"a {kind} of {len(frame)} bytes fits no control frame ({MAX_FRAME}): put its texts as blobs")
+    half = len(messages) // 2
+    return [*frames(messages[:half]), *frames(messages[half:])]
 
 
 def encode_blob(message: OnBlobSocket) -> bytes:

@@ -1,0 +1,64 @@
+"""What the worker's logic wants done: actions as data, carried out by the loop (or the simulator)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from loom.workers.protocol import Assign, Report, Welcome
+
+Key = tuple[str, int]
+"""(attempt, fence)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Execute this attempt; then `ended` with its report, or `vanished`."""
+
+    assign: Assign
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End it and everything it started; politely, unless `hard`; then `vanished` (or `ended`, when it was quicker)."""
+
+    key: Key
+    hard: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Write the report to the spool, durably; then `kept`."""
+
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Bring the report's large texts over the blob socket; then `uploaded`."""
+
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The report was answered: it may leave the spool."""
+
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Welcomed:
+    """There is a session: heartbeats and blobs go to the endpoints that it names."""
+
+    welcome: Welcome
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The worker ends. `code` "" : in order."""
+
+    reason: str
+    code: str = ""
+
+
+Action = Start | Kill | Keep | Upload | Forget | Welcomed | Leave
