@@ -72,3 +72,11 @@ def root(edge: Edge) -> bytes:
     for left in reversed(edge.hashes[:-1]):
         here = node_hash(left, here)
     return here
+
+
+def subtree(leaves: list[bytes]) -> bytes:
+    """The root over these leaves: of a whole log, or of one complete subtree."""
+    edge = Edge()
+    for leaf in leaves:
+        edge = append(edge, leaf)
+    return root(edge)

@@ -1,0 +1,33 @@
+"""What structured values look like in a column: JSON that a person can read."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import msgspec
+
+from loom.coordinator.codec import encode_value
+from loom.kernel.values import NO_TEXT, Principal, Text
+
+_dump = msgspec.json.Encoder(order="sorted").encode
+
+
+def text_column(text: Text) -> str | None:
+    """A text, inline or by reference; NULL for none."""
+    return None if text is NO_TEXT or text == NO_TEXT else encode_value(text).decode()
+
+
+def list_column(values: tuple[str, ...]) -> str:
+    """Words as a JSON array."""
+    return _dump(values).decode() if values else "[]"
+
+
+def map_column(values: dict[str, str] | dict[str, int]) -> str:
+    """Named values as a JSON object."""
+    return _dump(values).decode()
+
+
+@lru_cache(maxsize=512)
+def principal_column(principal: Principal) -> str:
+    """Who, as a JSON object."""
+    return encode_value(principal).decode()

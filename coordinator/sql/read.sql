@@ -1,0 +1,57 @@
+-- What the writer's own connection asks: at start, at the first touch of a task, and for keys that come again.
+
+-- :key
+SELECT seq, body FROM entry WHERE key = ?
+
+-- :task_id
+SELECT id FROM task WHERE task = ?
+
+-- :edge
+SELECT size, hashes FROM edge WHERE id = 0
+
+-- :last_time
+SELECT coalesce(max(seq), -1), coalesce((SELECT now_ms FROM entry ORDER BY seq DESC LIMIT 1), 0) FROM entry
+
+-- :epoch
+SELECT coalesce((SELECT epoch FROM home), 0)
+
+-- :task_entries
+SELECT seq, body FROM entry WHERE task = ? AND n > ? ORDER BY n
+
+-- :home_entries
+SELECT seq, body FROM entry WHERE task IS NULL ORDER BY seq
+
+-- :all_entries
+SELECT seq, task, body, leaf FROM entry WHERE seq >= ? ORDER BY seq
+
+-- :open_tasks
+SELECT task FROM task WHERE status = 'open' ORDER BY id
+
+-- :spawns: of open tasks, by status; what is ready can wait for a time or for a paused task
+SELECT task.task, task.project, task.priority, task.weight, task.paused OR task.parked <> '', spawn.spawn, spawn.agent,
+    spawn.attempt, spawn.not_before_ms, spawn.chain, spawn.binding, spawn.fence, spawn.worker, spawn.boot, spawn.granted_ms
+FROM spawn INDEXED BY spawn_live CROSS JOIN task ON task.id = spawn.task
+WHERE spawn.status IN ('ready', 'granted') AND spawn.status = ? AND task.status = 'open'
+ORDER BY spawn.id
+
+-- :due_wakes
+SELECT task.task, wake.name, wake.due_ms FROM wake JOIN task ON task.id = wake.task
+WHERE wake.due_ms <= ? ORDER BY wake.due_ms, wake.task, wake.name LIMIT ?
+
+-- :next_wake
+SELECT coalesce(min(due_ms), 0) FROM wake
+
+-- :blob
+SELECT salt, data, size FROM blob WHERE id = ?
+
+-- :node
+SELECT hash FROM node WHERE level = ? AND place = ?
+
+-- :leaves
+SELECT leaf FROM entry WHERE seq >= ? AND seq < ? ORDER BY seq
+
+-- :snapshot
+SELECT n, state FROM snapshot WHERE task = ?
+
+-- :last_checkpoint
+SELECT size, now_ms, note FROM checkpoint ORDER BY size DESC LIMIT 1

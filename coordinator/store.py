@@ -1,0 +1,385 @@
+"""The one door to `state.db` that writes: entries, projections, texts and logs, in the coordinator's own thread.
+
+    store.begin()
+    store.savepoint(); edge = store.append(entry, edge); store.release()      # once for each tick of the group
+    store.commit(edge)                                                       # only now may anything be answered
+
+`append` writes the entry and the rows that its events come to; what core keeps in memory (the edge, the next number) it
+replaces only after `commit`. When the disk is full, SQLite may have ended the transaction by itself: look at
+`in_transaction` after StoreFull or StoreUnavailable, and roll back what is left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from loom.coordinator import database, merkle
+from loom.coordinator.blobs import MAX_ROW, BlobFiles, check
+from loom.coordinator.codec import decode_value, encode_value
+from loom.coordinator.database import guarded
+from loom.coordinator.entry import Entry, Happened, command_bytes, decode_entry, decode_happened, encode_entry
+from loom.coordinator.errors import BlobMissing, StoreConflict, StoreError
+from loom.coordinator.inbox import Outcome, SaltedText
+from loom.coordinator.rows import Rows
+from loom.coordinator.statements import load
+from loom.kernel.events import ObjectionRaised
+from loom.kernel.limits import MAX_INTEGER
+from loom.kernel.state import TaskState
+
+WRITE, READ = load("write"), load("read")
+MAX_KNOWN_TASKS = 50_000
+WAKES_AT_ONCE = 1_000
+"""Due wakes that one look returns; what is left comes with the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a key: its entry, whether a rule objected (then its sentence), and the digest of the command's bytes."""
+
+    seq: int
+    outcome: Outcome
+    task: str
+    command_digest: bytes
+    code: str = ""
+    sentence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSpawn:
+    """A spawn that is ready, or granted, of an open task. held: the task is paused or parked, nothing of it is granted."""
+
+    task: str
+    project: str
+    priority: int
+    weight: int
+    held: bool
+    spawn: str
+    agent: str
+    attempt: int
+    not_before_ms: int
+    chain: tuple[str, ...]
+    binding: int
+    fence: int
+    worker: str
+    boot: str
+    granted_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DueWake:
+    task: str
+    name: str
+    due_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where the log stands: the next entry has seq `edge.size`."""
+
+    edge: merkle.Edge
+    epoch: int
+    now_ms: int
+
+    @property
+    def next_seq(self) -> int:
+        return self.edge.size
+
+
+def command_digest(command: bytes) -> bytes:
+    """SHA-256 of a command's canonical bytes: same key and same digest is the same request."""
+    return hashlib.sha256(command).digest()
+
+
+class Store:
+    """The writer. Every method raises errors of `StoreError`'s tree; see each for those that core must expect."""
+
+    def __init__(self, connection: sqlite3.Connection, files: BlobFiles) -> None:
+        self._connection = connection
+        self._execute = connection.execute
+        self._files = files
+        self._rows = Rows(connection)
+        self._task_ids: dict[str, int] = {}
+        self._kept_size = -1
+
+    @classmethod
+    def create(cls, path: Path, blobs: Path | None = None) -> Store:
+        """A new, empty database (entry 0 is the caller's). blobs: the folder of large texts (default: beside it)."""
+        return cls(database.create(path), BlobFiles(blobs or path.parent / "blobs"))
+
+    @classmethod
+    def open(cls, path: Path, blobs: Path | None = None) -> Store:
+        """An existing database, migrated if it is older. Raises StoreMissing, StoreForeign, StoreNewer, StoreCorrupt,
+        StoreUnavailable (read-only), StoreBusy."""
+        connection, migrated = database.open_writer(path)
+        if migrated:
+            from loom.coordinator.rebuild import rebuild_projections
+
+            rebuild_projections(connection)
+        return cls(connection, BlobFiles(blobs or path.parent / "blobs"))
+
+    def close(self) -> None:
+        """Close the connection; an open transaction is taken back."""
+        self._connection.close()
+
+    # ------------------------------------------------------------------------------------------------ transactions
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._connection.in_transaction
+
+    @guarded
+    def begin(self) -> None:
+        self._execute("BEGIN IMMEDIATE")
+
+    @guarded
+    def commit(self, edge: merkle.Edge) -> None:
+        """Write the right edge and make the group durable. Raises StoreFull, StoreUnavailable: nothing of it happened."""
+        if edge.size != self._kept_size:
+            hashes = msgspec.json.encode([each.hex() for each in edge.hashes]).decode()
+            self._execute(WRITE["update_edge"], (edge.size, hashes))
+        self._execute("COMMIT")
+        self._kept_size = edge.size
+
+    @guarded
+    def rollback(self) -> None:
+        """Take the whole group back, if SQLite has not done so already."""
+        self._forget()
+        self._kept_size = -1
+        if self._connection.in_transaction:
+            self._execute("ROLLBACK")
+
+    @guarded
+    def savepoint(self) -> None:
+        self._execute("SAVEPOINT tick")
+
+    @guarded
+    def release(self) -> None:
+        self._execute("RELEASE tick")
+
+    @guarded
+    def rollback_to(self) -> None:
+        """Take one tick back; the group goes on."""
+        self._forget()
+        self._execute("ROLLBACK TO tick")
+        self._execute("RELEASE tick")
+
+    def _forget(self) -> None:
+        self._task_ids.clear()
+        self._rows.forget()
+
+    # ------------------------------------------------------------------------------------------------ the ledger
+
+    @guarded
+    def append(self, entry: Entry, edge: merkle.Edge) -> merkle.Edge:
+        """Write the next entry (its seq is `edge.size`) and the rows of its events; returns the edge after it.
+
+        Raises CodecError (what cannot stand in the ledger; nothing was written), StoreConflict (key taken, number not the
+        next), StoreRefused (a trigger's rule): take the tick back with `rollback_to`. StoreFull, StoreUnavailable: the
+        whole group is gone.
+        """
+        seq = edge.size
+        body = encode_entry(entry)
+        leaf = merkle.leaf_hash(body)
+        task = self._task_id(entry, seq)
+        row = (seq, task, entry.n, entry.now_ms, entry.key or None, body.decode(), leaf)
+        self._execute(WRITE["insert_entry"], row)
+        for node in merkle.completed(edge, leaf):
+            self._execute(WRITE["insert_node"], node)
+        self._rows.write(seq, task, entry.n, entry.now_ms, entry.events)
+        return merkle.append(edge, leaf)
+
+    def _task_id(self, entry: Entry, seq: int) -> int | None:
+        if not entry.task:
+            return None
+        if entry.n == 1:
+            self._task_ids[entry.task] = seq
+            return seq
+        return self._known_task(entry.task)
+
+    def _known_task(self, task: str) -> int:
+        known = self._task_ids.get(task)
+        if known is None:
+            row = self._execute(READ["task_id"], (task,)).fetchone()
+            if row is None:
+                raise StoreConflict(f"There is no task {task}.")
+            if len(self._task_ids) >= MAX_KNOWN_TASKS:
+                self._task_ids.clear()
+            known = self._task_ids[task] = row[0]
+        return known
+
+    @guarded
+    def known(self, key: str) -> Recorded | None:
+        """The entry that this key made, if any. Keys of rejected commands are not kept: they may be sent again."""
+        row = self._execute(READ["key"], (key,)).fetchone() if key else None
+        if row is None:
+            return None
+        entry = decode_entry(row[1])
+        digest = command_digest(command_bytes(row[1]))
+        sentences = [event.sentence for event in entry.events if isinstance(event, ObjectionRaised)]
+        code = "objected" if entry.outcome is Outcome.OBJECTED else ""
+        return Recorded(row[0], entry.outcome, entry.task, digest, code, "; ".join(sentences))
+
+    @guarded
+    def head(self) -> Position:
+        """Where the log stands. Raises StoreConflict when edge and entries disagree."""
+        size, hashes = self._execute(READ["edge"]).fetchone()
+        last, now_ms = self._execute(READ["last_time"]).fetchone()
+        if last + 1 != size:
+            raise StoreConflict(f"The ledger's edge covers {size} entries; there are {last + 1}.")
+        (epoch,) = self._execute(READ["epoch"]).fetchone()
+        edge = merkle.Edge(size, tuple(bytes.fromhex(each) for each in msgspec.json.decode(hashes)))
+        return Position(edge, epoch, now_ms)
+
+    @guarded
+    def node(self, level: int, place: int) -> bytes:
+        """The hash of a complete subtree, for proofs: stored from level 8 up, made from its leaves below."""
+        if level >= merkle.STORED_LEVEL:
+            row = self._execute(READ["node"], (level, place)).fetchone()
+            if row is None:
+                raise StoreConflict(f"Node {place} of level {level} of the log is missing.")
+            return bytes(row[0])
+        first = place << level
+        leaves = [bytes(row[0]) for row in self._execute(READ["leaves"], (first, first + (1 << level)))]
+        return merkle.subtree(leaves)
+
+    # ------------------------------------------------------------------------------------------------ folds and scans
+
+    @guarded
+    def task_entries(self, task: str) -> Iterator[tuple[int, str]]:
+        """(seq, body) of a task's entries, in order."""
+        return iter(self._execute(READ["task_entries"], (self._known_task(task), 0)))
+
+    @guarded
+    def load_events(self, task: str, after_n: int = 0) -> Iterator[Happened]:
+        """What a fold of the task needs, from its entry after_n + 1 on. Raises StoreConflict for an unknown task."""
+        rows = self._execute(READ["task_entries"], (self._known_task(task), after_n))
+        return (decode_happened(seq, body) for seq, body in rows)
+
+    @guarded
+    def has_task(self, task: str) -> bool:
+        """Whether there is such a task."""
+        return self._execute(READ["task_id"], (task,)).fetchone() is not None
+
+    @guarded
+    def home_events(self) -> Iterator[Happened]:
+        """What a fold of the home needs, from entry 0 on."""
+        return (decode_happened(seq, body) for seq, body in self._execute(READ["home_entries"]))
+
+    @guarded
+    def open_tasks(self) -> tuple[str, ...]:
+        """Tasks that are not done, oldest first."""
+        return tuple(row[0] for row in self._execute(READ["open_tasks"]))
+
+    def ready_spawns(self) -> tuple[LiveSpawn, ...]:
+        """Spawns of open tasks that wait for a grant (or for a time), in the order in which they were opened."""
+        return self._live("ready")
+
+    def granted_spawns(self) -> tuple[LiveSpawn, ...]:
+        """Spawns of open tasks whose attempt runs, by the record."""
+        return self._live("granted")
+
+    @guarded
+    def _live(self, status: str) -> tuple[LiveSpawn, ...]:
+        rows = self._execute(READ["spawns"], (status,))
+        return tuple(
+            LiveSpawn(
+                task=task,
+                project=project,
+                priority=priority,
+                weight=weight,
+                held=bool(held),
+                spawn=spawn,
+                agent=agent,
+                attempt=attempt,
+                not_before_ms=not_before_ms,
+                chain=tuple(msgspec.json.decode(chain)),
+                binding=binding,
+                fence=fence,
+                worker=worker,
+                boot=boot,
+                granted_ms=granted_ms,
+            )
+            for (
+                task, project, priority, weight, held, spawn, agent, attempt, not_before_ms, chain, binding, fence, worker,
+                boot, granted_ms,
+            ) in rows
+        )  # fmt: skip
+
+    @guarded
+    def due_wakes(self, now_ms: int = MAX_INTEGER, limit: int = WAKES_AT_ONCE) -> tuple[DueWake, ...]:
+        """Wakes due at now_ms (default: all that are set), in order of their time."""
+        return tuple(DueWake(*row) for row in self._execute(READ["due_wakes"], (now_ms, limit)))
+
+    @guarded
+    def next_wake_ms(self) -> int:
+        """When the next wake is due (0: none is set)."""
+        return int(self._execute(READ["next_wake"]).fetchone()[0])
+
+    @guarded
+    def keep_snapshot(self, task: str, state: TaskState) -> None:
+        """Cache a state, so that the fold can start from it."""
+        self._execute(WRITE["insert_snapshot"], (self._known_task(task), state.n, encode_value(state).decode()))
+
+    @guarded
+    def snapshot(self, task: str) -> TaskState | None:
+        """The cached state, if there is one: go on with load_events(task, after_n=state.n)."""
+        row = self._execute(READ["snapshot"], (self._known_task(task),)).fetchone()
+        return None if row is None else decode_value(TaskState, row[1])
+
+    # ------------------------------------------------------------------------------------------------ texts and logs
+
+    @guarded
+    def put_text(self, text: SaltedText) -> None:
+        """Store a text that a command names; the same text again changes nothing.
+
+        Raises BlobMismatch (not what its id names), BlobMissing (sent as a file that is not there).
+        """
+        data = text.data
+        if data is None:
+            if not self._files.has(text.id):
+                if self._execute(READ["blob"], (bytes.fromhex(text.id),)).fetchone() is None:
+                    raise BlobMissing(f"Text {text.id} was named before it was sent.")
+                return
+        else:
+            check(text.id, text.salt, data)
+            if len(data) > MAX_ROW:
+                self._files.put(text.id, text.salt, data)
+                data = None
+        self._execute(WRITE["insert_blob"], (bytes.fromhex(text.id), text.size, text.salt, data))
+
+    @guarded
+    def text(self, identifier: str) -> bytes:
+        """The bytes of a stored text. Raises BlobMissing."""
+        row = self._execute(READ["blob"], (bytes.fromhex(identifier),)).fetchone()
+        if row is None or row[0] is None:
+            raise BlobMissing(f"Text {identifier} is not stored.")
+        return self._files.read(identifier) if row[1] is None else bytes(row[1])
+
+    @guarded
+    def deny(
+        self, *, now_ms: int, principal: str, via: str, task: str, kind: str, code: str, sentence: str, key: str
+    ) -> None:
+        """Log a rejected command."""
+        self._execute(WRITE["insert_denial"], (now_ms, principal, via, task, kind, code, sentence, key))
+
+    @guarded
+    def orphan(
+        self, *, now_ms: int, task: str, spawn: str, attempt: int, fence: int, worker: str, reason: str, command: bytes
+    ) -> None:
+        """Keep a result that came too late."""
+        row = (now_ms, task, spawn, attempt, fence, worker, reason, command.decode())
+        self._execute(WRITE["insert_orphan"], row)
+
+    @guarded
+    def keep_checkpoint(self, size: int, now_ms: int, note: str) -> None:
+        """Keep a signed tree head."""
+        self._execute(WRITE["insert_checkpoint"], (size, now_ms, note))
+
+
+__all__ = ["DueWake", "LiveSpawn", "Position", "Recorded", "Store", "StoreError", "command_digest"]
