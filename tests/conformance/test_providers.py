@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness.standin import Drop, Fail, Hang, Request, Say, StandIn, Use
 from loom.workers.protocol import Binding, ErrorClass, Usage
 from loom.workers.providers.anthropic import AnthropicProvider
@@ -245,7 +246,7 @@ async def test_cancelling_ends_the_call_at_the_server(remote: Subject, step: Any
 
 async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
-        while not holds():
+        while not holds():  # noqa: ASYNC110  what is awaited happens in another thread
             await asyncio.sleep(0.005)
 
 

@@ -14,6 +14,10 @@ _PART = 24
 """Characters of text in one streamed part."""
 
 
+STRUCTURED = "StructuredOutput"
+"""The tool by which Claude Code takes its output under --json-schema; a model that says JSON is made to use it."""
+
+
 def features(body: dict[str, Any]) -> frozenset[str]:
     """What of the API a request uses: response_format:json_schema, response_format:json_object, output_config, tool_choice,
     stream_options, max_completion_tokens, max_tokens, tools."""
@@ -95,8 +99,20 @@ def _blocks(request: Request, step: Say | Use) -> list[dict[str, Any]]:
     forced = request.body.get("tool_choice") or {}
     if not calls and forced.get("type") == "tool":
         return [_tool_use(forced["name"], json.loads(step.text))]
+    if not calls and any(tool.get("name") == STRUCTURED for tool in request.body.get("tools") or ()):
+        found = _json_object(step.text)
+        if found is not None:
+            return [_tool_use(STRUCTURED, found)]
     blocks: list[dict[str, Any]] = [{"type": "text", "text": step.text}] if step.text else []
     return blocks + [_tool_use(call.name, call.arguments) for call in calls]
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _tool_use(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
