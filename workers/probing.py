@@ -187,9 +187,10 @@ async def _notes(user: UserRepository, head: str, entries: list[tuple[bytes, str
         notes.append(
             f"submodules ({quote_path(modules[0])}…) are empty directories in workspaces and cannot be changed by a task"
         )
-    folded = Counter(path.lower() for path, _ in entries)
-    clash = next((path for path, _ in entries if folded[path.lower()] > 1), None)
-    if clash is not None and len({path for path, _ in entries if path.lower() == clash.lower()}) > 1:
+    paths = sorted({path for path, _ in entries})
+    folded = Counter(path.lower() for path in paths)
+    clash = next((path for path in paths if folded[path.lower()] > 1), None)
+    if clash is not None:
         notes.append(f"names that differ only in letter case ({quote_path(clash)}) need a case-sensitive file system")
     for path, _ in entries:
         if os.path.basename(path) == b".gitattributes":

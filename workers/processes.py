@@ -122,6 +122,7 @@ async def _start(command: Command, control: socket.socket) -> asyncio.subprocess
             "-I",
             str(SHIM),
             str(control.fileno()),
+            command.env.get("LC_CTYPE", ""),
             "--",
             *command.argv,
             cwd=command.cwd,

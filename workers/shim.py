@@ -1,6 +1,6 @@
 """The shim: a small parent between the actor and a command, so that nothing of the command outlives the actor.
 
-    python -S -I shim.py CONTROL_FD -- ARGV…
+    python -S -I shim.py CONTROL_FD LC_CTYPE -- ARGV…      # LC_CTYPE: the command's, "" when it has none
 
 It becomes the reaper of all descendants of the command (PR_SET_CHILD_SUBREAPER, prctl(2)), also of those that called
 setsid or forked twice, which a process group would miss. It kills every one of them
@@ -134,7 +134,12 @@ def watch(child: int, control: int, wake: int) -> int | None:
 def main() -> None:
     control = int(sys.argv[1])
     os.set_inheritable(control, False)
-    argv = sys.argv[3:]
+    argv = sys.argv[4:]
+    os.environ.pop(
+        "LC_CTYPE", None
+    )  # Python sets it where the locale is C (PEP 538); the command's environment is exact
+    if sys.argv[2]:
+        os.environ["LC_CTYPE"] = sys.argv[2]
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     wake, woken = os.pipe()
     os.set_blocking(woken, False)

@@ -69,9 +69,7 @@ class Fetched:
 def repository_path(home: Path, project: str) -> Path:
     """Where a project's private repository lies. Raises HandsError for a name that is not safe in a path."""
     if not _PROJECT.match(project) or ".." in project:
-        raise HandsError(
-            ErrorClass.PERMANENT, f"{project!r} cannot be a project's id: letters, digits, '.', '_', '-' only"
-        )
+        raise NotThere(f"{project!r} cannot be a project's id: letters, digits, '.', '_', '-' only")
     return home / "repos" / f"{project}.git"
 
 

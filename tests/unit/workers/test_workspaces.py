@@ -185,7 +185,14 @@ def test_top_level_git_is_never_read(place: Place) -> None:
     script.write_text(f"#!/bin/sh\necho ran >> '{proof}'\ncat\n")
     script.chmod(0o755)
     git(place.tree, "init", "--quiet")
-    for key in ("filter.x.clean", "filter.x.smudge", "filter.x.process", "core.fsmonitor", "diff.x.command", "diff.x.textconv"):
+    for key in (
+        "filter.x.clean",
+        "filter.x.smudge",
+        "filter.x.process",
+        "core.fsmonitor",
+        "diff.x.command",
+        "diff.x.textconv",
+    ):
         git(place.tree, "config", key, str(script))
     for hook in ("pre-commit", "post-checkout", "post-index-change", "reference-transaction"):
         shutil.copy(script, place.tree / ".git/hooks" / hook)
@@ -232,9 +239,15 @@ def test_odd_names_survive(place: Place) -> None:
     names = [b"with space.py", "Übung/ä.py".encode(), b"new\nline.py", b"caf\xe9.py", b'"q".py', b"-dash", b":(top)x"]
     write(place.tree, dict.fromkeys(names, "x\n"))
     shot = place.snap()
-    assert {b'"caf\\351.py"'.decode(), '"\\"q\\".py"', "new\nline.py", "Übung/ä.py", "with space.py", "-dash", ":(top)x"} == {
-        each.path for each in shot.paths
-    }
+    assert {
+        b'"caf\\351.py"'.decode(),
+        '"\\"q\\".py"',
+        "new\nline.py",
+        "Übung/ä.py",
+        "with space.py",
+        "-dash",
+        ":(top)x",
+    } == {each.path for each in shot.paths}
     fresh = do(checkout(place.workspace.repository, shot.commit, place.root / "fresh"))
     assert all(os.path.exists(os.path.join(os.fsencode(fresh), name)) for name in names)
 
