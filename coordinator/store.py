@@ -2,7 +2,7 @@
 
     store.begin()
     store.savepoint(); edge = store.append(entry, edge); store.release()      # once for each tick of the group
-    store.commit(edge)                                                       # only now may anything be answered
+    store.commit()                                                           # only now may anything be answered
 
 `append` writes the entry and the rows that its events come to; what core keeps in memory (the edge, the next number) it
 replaces only after `commit`. When the disk is full, SQLite may have ended the transaction by itself: look at
@@ -25,7 +25,7 @@ from loom.coordinator.codec import decode_value, encode_value
 from loom.coordinator.database import guarded
 from loom.coordinator.entry import Entry, Happened, command_bytes, decode_entry, decode_happened, encode_entry
 from loom.coordinator.errors import BlobMissing, StoreConflict, StoreError
-from loom.coordinator.inbox import Outcome, SaltedText
+from loom.coordinator.inbox import Outcome, Request, SaltedText
 from loom.coordinator.rows import Rows
 from loom.coordinator.statements import load
 from loom.kernel.events import ObjectionRaised
@@ -34,8 +34,6 @@ from loom.kernel.state import TaskState
 
 WRITE, READ = load("write"), load("read")
 MAX_KNOWN_TASKS = 50_000
-WAKES_AT_ONCE = 1_000
-"""Due wakes that one look returns; what is left comes with the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ class Recorded:
     seq: int
     outcome: Outcome
     task: str
-    command_digest: bytes
+    digest: bytes
     code: str = ""
     sentence: str = ""
 
@@ -80,14 +78,14 @@ class DueWake:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where the log stands: the next entry has seq `edge.size`."""
+    """Where the log stands: the next entry has the number `seq`."""
 
     edge: merkle.Edge
     epoch: int
     now_ms: int
 
     @property
-    def next_seq(self) -> int:
+    def seq(self) -> int:
         return self.edge.size
 
 
@@ -105,7 +103,8 @@ class Store:
         self._files = files
         self._rows = Rows(connection)
         self._task_ids: dict[str, int] = {}
-        self._kept_size = -1
+        self._edge: merkle.Edge | None = None
+        self._edge_before: merkle.Edge | None = None
 
     @classmethod
     def create(cls, path: Path, blobs: Path | None = None) -> Store:
@@ -138,25 +137,26 @@ class Store:
         self._execute("BEGIN IMMEDIATE")
 
     @guarded
-    def commit(self, edge: merkle.Edge) -> None:
+    def commit(self) -> None:
         """Write the right edge and make the group durable. Raises StoreFull, StoreUnavailable: nothing of it happened."""
-        if edge.size != self._kept_size:
-            hashes = msgspec.json.encode([each.hex() for each in edge.hashes]).decode()
-            self._execute(WRITE["update_edge"], (edge.size, hashes))
+        if self._edge is not None:
+            hashes = msgspec.json.encode([each.hex() for each in self._edge.hashes]).decode()
+            self._execute(WRITE["update_edge"], (self._edge.size, hashes))
         self._execute("COMMIT")
-        self._kept_size = edge.size
+        self._edge = None
 
     @guarded
     def rollback(self) -> None:
         """Take the whole group back, if SQLite has not done so already."""
         self._forget()
-        self._kept_size = -1
+        self._edge = None
         if self._connection.in_transaction:
             self._execute("ROLLBACK")
 
     @guarded
     def savepoint(self) -> None:
         self._execute("SAVEPOINT tick")
+        self._edge_before = self._edge
 
     @guarded
     def release(self) -> None:
@@ -166,6 +166,7 @@ class Store:
     def rollback_to(self) -> None:
         """Take one tick back; the group goes on."""
         self._forget()
+        self._edge = self._edge_before
         self._execute("ROLLBACK TO tick")
         self._execute("RELEASE tick")
 
@@ -192,7 +193,8 @@ class Store:
         for node in merkle.completed(edge, leaf):
             self._execute(WRITE["insert_node"], node)
         self._rows.write(seq, task, entry.n, entry.now_ms, entry.events)
-        return merkle.append(edge, leaf)
+        self._edge = merkle.append(edge, leaf)
+        return self._edge
 
     def _task_id(self, entry: Entry, seq: int) -> int | None:
         if not entry.task:
@@ -203,11 +205,17 @@ class Store:
         return self._known_task(entry.task)
 
     def _known_task(self, task: str) -> int:
+        known = self._find_task(task)
+        if known is None:
+            raise StoreConflict(f"There is no task {task}.")
+        return known
+
+    def _find_task(self, task: str) -> int | None:
         known = self._task_ids.get(task)
         if known is None:
             row = self._execute(READ["task_id"], (task,)).fetchone()
             if row is None:
-                raise StoreConflict(f"There is no task {task}.")
+                return None
             if len(self._task_ids) >= MAX_KNOWN_TASKS:
                 self._task_ids.clear()
             known = self._task_ids[task] = row[0]
@@ -253,18 +261,13 @@ class Store:
     @guarded
     def task_entries(self, task: str) -> Iterator[tuple[int, str]]:
         """(seq, body) of a task's entries, in order."""
-        return iter(self._execute(READ["task_entries"], (self._known_task(task), 0)))
+        return iter(self._execute(READ["task_entries"], (self._find_task(task), 0)))
 
     @guarded
     def load_events(self, task: str, after_n: int = 0) -> Iterator[Happened]:
-        """What a fold of the task needs, from its entry after_n + 1 on. Raises StoreConflict for an unknown task."""
-        rows = self._execute(READ["task_entries"], (self._known_task(task), after_n))
+        """What a fold of the task needs, from its entry after_n + 1 on; nothing for an unknown task."""
+        rows = self._execute(READ["task_entries"], (self._find_task(task), after_n))
         return (decode_happened(seq, body) for seq, body in rows)
-
-    @guarded
-    def has_task(self, task: str) -> bool:
-        """Whether there is such a task."""
-        return self._execute(READ["task_id"], (task,)).fetchone() is not None
 
     @guarded
     def home_events(self) -> Iterator[Happened]:
@@ -283,6 +286,14 @@ class Store:
     def granted_spawns(self) -> tuple[LiveSpawn, ...]:
         """Spawns of open tasks whose attempt runs, by the record."""
         return self._live("granted")
+
+    def tasks_with_ready_spawns(self) -> tuple[str, ...]:
+        """The tasks of ready_spawns, each once."""
+        return tuple(dict.fromkeys(spawn.task for spawn in self._live("ready")))
+
+    def tasks_with_granted_spawns(self) -> tuple[str, ...]:
+        """The tasks of granted_spawns, each once."""
+        return tuple(dict.fromkeys(spawn.task for spawn in self._live("granted")))
 
     @guarded
     def _live(self, status: str) -> tuple[LiveSpawn, ...]:
@@ -312,14 +323,9 @@ class Store:
         )  # fmt: skip
 
     @guarded
-    def due_wakes(self, now_ms: int = MAX_INTEGER, limit: int = WAKES_AT_ONCE) -> tuple[DueWake, ...]:
-        """Wakes due at now_ms (default: all that are set), in order of their time."""
-        return tuple(DueWake(*row) for row in self._execute(READ["due_wakes"], (now_ms, limit)))
-
-    @guarded
-    def next_wake_ms(self) -> int:
-        """When the next wake is due (0: none is set)."""
-        return int(self._execute(READ["next_wake"]).fetchone()[0])
+    def wakes(self, due_ms: int = MAX_INTEGER) -> tuple[DueWake, ...]:
+        """The wakes that are set (and due at due_ms), in order of their time."""
+        return tuple(DueWake(*row) for row in self._execute(READ["wakes"], (due_ms,)))
 
     @guarded
     def keep_snapshot(self, task: str, state: TaskState) -> None:
@@ -362,11 +368,11 @@ class Store:
         return self._files.read(identifier) if row[1] is None else bytes(row[1])
 
     @guarded
-    def deny(
-        self, *, now_ms: int, principal: str, via: str, task: str, kind: str, code: str, sentence: str, key: str
-    ) -> None:
+    def deny(self, now_ms: int, request: Request, code: str, sentence: str) -> None:
         """Log a rejected command."""
-        self._execute(WRITE["insert_denial"], (now_ms, principal, via, task, kind, code, sentence, key))
+        who, kind = request.principal, type(request.command).__name__
+        row = (now_ms, who.id, who.via, request.task, kind, code, sentence, request.key)
+        self._execute(WRITE["insert_denial"], row)
 
     @guarded
     def orphan(

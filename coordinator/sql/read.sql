@@ -34,12 +34,9 @@ FROM spawn INDEXED BY spawn_live CROSS JOIN task ON task.id = spawn.task
 WHERE spawn.status IN ('ready', 'granted') AND spawn.status = ? AND task.status = 'open'
 ORDER BY spawn.id
 
--- :due_wakes
+-- :wakes
 SELECT task.task, wake.name, wake.due_ms FROM wake JOIN task ON task.id = wake.task
-WHERE wake.due_ms <= ? ORDER BY wake.due_ms, wake.task, wake.name LIMIT ?
-
--- :next_wake
-SELECT coalesce(min(due_ms), 0) FROM wake
+WHERE wake.due_ms <= ? ORDER BY wake.due_ms, wake.task, wake.name
 
 -- :blob
 SELECT salt, data, size FROM blob WHERE id = ?
