@@ -94,6 +94,7 @@ class Chain:
     change: str = ""
     rounds: int = 0
     cost_cap: int = 0
+    policies: dict[str, str] = field(default_factory=dict)
     started_ms: int = 0
     now_ms: int = 0
 
@@ -151,6 +152,7 @@ class Chain:
         self.task, self.project, self.bundle = spec["task"], spec.get("project", ""), spec.get("bundle", "")
         self.text, self.flow, self.preset = text_of(spec.get("text")), spec.get("flow", ""), spec.get("preset", "")
         self.base, self.cost_cap = spec.get("base", ""), spec.get("caps", {}).get("cost", 0)
+        self.policies = dict(spec.get("policies", ()))
         self.started_ms = self.now_ms
 
     def _FlowChosen(self, fields: dict[str, Any]) -> None:  # noqa: N802
@@ -250,8 +252,9 @@ class Chain:
             )
             self.links.append(gate)
         gate.state, gate.word, gate.ended_ms = "decided", fields["word"], self.now_ms
-        gate.by = by["id"] if by.get("kind") == "person" else f"policy {by['id'].removeprefix('policy:')}"
-        gate.note = text_of(fields.get("message")) if by.get("kind") == "person" else gate.note
+        person = by.get("kind") == "person"
+        gate.by = by["id"] if person else f"policy {self.policies.get(gate.name, '')}".rstrip()
+        gate.note = text_of(fields.get("message")) if person else gate.note
 
     def _GateWithdrawn(self, fields: dict[str, Any]) -> None:  # noqa: N802
         if self.gate is not None:

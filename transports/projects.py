@@ -90,9 +90,7 @@ def probe(directory: Path) -> Probed:
 
 def fetch(home: Path, project: str, directory: Path) -> Fetched:
     """Brings the commit at HEAD into the home."""
-    return msgspec.json.decode(
-        _child("fetch", "--home", home, "--project", project, "--path", directory), type=Fetched
-    )
+    return msgspec.json.decode(_child("fetch", "--home", home, "--project", project, "--path", directory), type=Fetched)
 
 
 def import_directory(home: Path, project: str, directory: Path) -> Fetched:
@@ -120,7 +118,9 @@ def _child(*words: str | Path) -> bytes:
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=CHILD_S, check=False)
     except subprocess.TimeoutExpired as error:
-        raise UnavailableProblem(f"Looking at the project ({words[0]}) took more than {CHILD_S // 60} minutes.") from error
+        raise UnavailableProblem(
+            f"Looking at the project ({words[0]}) took more than {CHILD_S // 60} minutes."
+        ) from error
     if done.returncode == 0:
         return done.stdout
     said = done.stderr.decode("utf-8", "replace").strip().splitlines()
