@@ -1,0 +1,214 @@
+"""Assignments: what a granted attempt's worker is told. Everything that it needs, and nothing of the process.
+
+The coordinator renders no prompt: it sends the bundle's template with inputs. Short texts travel inside the message; a
+long one by its id, and the worker fetches it over the blob socket.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from loom.coordinator.bindings import BadReference, to_binding
+from loom.coordinator.inbox import Granted
+from loom.kernel.flow import Agent
+from loom.kernel.state import HomeState, ProjectState, SpawnState, TaskState
+from loom.kernel.values import Capability, Finding, Text, get
+from loom.kernel.work import Rules
+from loom.workers.protocol import (
+    Assign,
+    Binding,
+    Bound,
+    Input,
+    Measure,
+    ProjectSetup,
+    Prompt,
+    Repair,
+    WorkspaceRef,
+    attempt_id,
+)
+from loom.workers.protocol import Capability as Hands
+
+INLINE_BUDGET = 40 * 1024
+"""Bytes of inputs that travel inside one assignment; what does not fit is fetched by id."""
+BRANCH_PREFIX = "loom/"
+LOCAL = "local"
+"""The binding of agents that need no provider."""
+
+_encode = msgspec.json.Encoder().encode
+_setup = msgspec.json.Decoder(ProjectSetup)
+
+
+class Assigner:
+    """Makes assignments. `rules`: by bundle digest; `home`: the present fold; `text`: bytes of a stored text."""
+
+    def __init__(
+        self,
+        *,
+        rules: Callable[[str], Rules],
+        home: Callable[[], HomeState],
+        text: Callable[[str], bytes],
+        repositories: Path,
+        lease_ms: int,
+    ) -> None:
+        self._rules = rules
+        self._home = home
+        self._text = text
+        self._repositories = repositories
+        self._lease_ms = lease_ms
+
+    def __call__(self, granted: Granted) -> Assign:
+        """Raises ValueError with a sentence when no assignment can be made of it."""
+        task = granted.task
+        rules = self._rules(task.spec.rules_digest)
+        state = next(s for s in task.spawns if s.id == granted.spawn)
+        agent = rules.agents[state.agent]
+        stage, iteration = _place(granted.spawn)
+        system, user = rules.bundle.templates.get(agent.prompt, ("", ""))
+        return Assign(
+            attempt=attempt_id(granted.spawn, granted.attempt),
+            fence=granted.fence,
+            task=task.spec.task,
+            agent=agent.name,
+            stage=stage,
+            iteration=iteration,
+            capability=Hands(agent.capability.value),
+            binding=_binding(state),
+            prompt=Prompt(digest=_digest(system, user), system=system, user=user),
+            inputs=self._inputs(task, agent),
+            output_schema=rules.bundle.outputs.get(agent.output, ""),
+            workspace=self._workspace(task, state, granted.attempt),
+            sandbox=task.spec.sandbox,
+            bound=Bound(wall_ms=agent.wall_ms, cost_microusd=state.reserved or None),
+            lease_ms=self._lease_ms,
+            measures=tuple(Measure(fact=m.fact, how=m.how, patterns=m.patterns) for m in agent.measures),
+            setup=self._setup_of(task),
+            repair=self._repair(state),
+            record=get(task.spec.options, "record", ""),
+        )
+
+    # ------------------------------------------------------------------------------------------------------ inputs
+
+    def _inputs(self, task: TaskState, agent: Agent) -> tuple[Input, ...]:
+        if agent.capability is Capability.ACT:
+            return (_json("effect", self._effect(task)),)
+        if not agent.prompt:
+            return ()
+        given = [
+            _json("round", task.round),
+            _json("iteration", get(task.iterations, task.stage, 1)),
+            _json("blockers", [self._finding(f) for f in (*task.carried, *_open(task.findings))]),
+            _json("messages", [{"by": m.by, "text": self._read(m.text)} for m in task.messages]),
+            _json("facts", dict(task.facts)),
+        ]
+        if agent.judges:
+            own = [self._finding(f) | {"status": f.status.value} for f in task.carried if f.agent == agent.name]
+            given.append(_json("own_findings", own))
+        made = {artifact.name: artifact.text for artifact in task.artifacts}
+        texts = {"task": task.spec.text} | {n: made.get(n, Text()) for n in (*agent.needs, *agent.wants)}
+        room = INLINE_BUDGET - sum(len(one.value) for one in given)
+        for name, text in sorted(texts.items(), key=lambda pair: pair[1].size):
+            if not text.blob:
+                given.append(Input(name=name, value=text.value))
+            elif text.size <= room:
+                room -= text.size
+                given.append(Input(name=name, value=self._read(text)))
+            else:
+                given.append(Input(name=name, text=text.blob))
+        return tuple(given)
+
+    def _finding(self, finding: Finding) -> dict[str, Any]:
+        report = finding.report
+        return {
+            "id": finding.id,
+            "agent": finding.agent,
+            "severity": report.severity.value,
+            "category": report.category,
+            "path": report.place.path,
+            "line": report.place.line,
+            "message": self._read(report.message),
+            "evidence": self._read(report.evidence),
+            "suggestion": self._read(report.suggestion),
+        }
+
+    def _read(self, text: Text, limit: int = 8 * 1024) -> str:
+        if not text.blob:
+            return text.value
+        whole = self._text(text.blob)
+        return whole[:limit].decode(errors="replace") + (" … (cut)" if len(whole) > limit else "")
+
+    def _repair(self, state: SpawnState) -> Repair | None:
+        if not state.repair_error.value and not state.repair_error.blob:
+            return None
+        return Repair(output=self._read(state.repair_output, 16 * 1024), error=self._read(state.repair_error))
+
+    # --------------------------------------------------------------------------------------------- workspace, setup
+
+    def _project(self, task: TaskState) -> ProjectState | None:
+        return next((p for p in self._home().projects if p.id == task.spec.project), None)
+
+    def _workspace(self, task: TaskState, state: SpawnState, attempt: int) -> WorkspaceRef | None:
+        if not task.spec.project:
+            return None
+        return WorkspaceRef(
+            source=str(self._repositories / f"{task.spec.project}.git"),
+            commit=task.work,
+            base=task.spec.base,
+            publish=f"refs/loom/{state.id}/{attempt}",
+            previous=task.previous if task.previous != task.work else "",
+        )
+
+    def _effect(self, task: TaskState) -> dict[str, Any]:
+        """The delivery: the branch in the person's repository; created if absent or equal, never forced."""
+        project = self._project(task)
+        return {
+            "kind": "branch",
+            "place": project.place if project and project.kind == "git" else "",
+            "name": f"{BRANCH_PREFIX}{task.spec.task}",
+            "work": task.work,
+        }
+
+    def _setup_of(self, task: TaskState) -> ProjectSetup:
+        """What the project's configuration may say: exactly what a person trusted, if the task's base still has it."""
+        project = self._project(task)
+        config = get(task.spec.options, "config", "")
+        if project is None or not config or project.trusted != config:
+            return ProjectSetup()
+        try:
+            return msgspec.structs.replace(_setup.decode(self._read(project.setup, 1 << 20)), trusted=True)
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"the trusted configuration of project {project.name} cannot be read: {error}") from error
+
+
+def _open(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(f for f in findings if f.status.value == "open")
+
+
+@lru_cache(maxsize=256)
+def _digest(system: str, user: str) -> str:
+    return hashlib.sha256(f"{system}\x00{user}".encode()).hexdigest()
+
+
+def _place(spawn: str) -> tuple[str, int]:
+    """(stage, iteration) of a spawn's name."""
+    stage, _, iteration = spawn.split("/")[1].rpartition(".")
+    return stage, int(iteration)
+
+
+def _binding(state: SpawnState) -> Binding:
+    ref = state.chain[state.binding]
+    if ref == LOCAL:
+        return Binding(ref=LOCAL, family=LOCAL, model="", index=state.binding)
+    try:
+        return to_binding(ref, state.binding)
+    except BadReference as error:
+        raise ValueError(str(error)) from error
+
+
+def _json(name: str, value: object) -> Input:
+    return Input(name=name, media="json", value=_encode(value).decode())
