@@ -111,16 +111,15 @@ class Home:
 
     def _runtime(self) -> Path:
         """A short directory of the user, named by this home's digest."""
-        import platformdirs
-
-        folder = platformdirs.user_runtime_path("loom", appauthor=False) / self.digest
-        if len(os.fsencode(folder)) > MAX_SOCKET_PATH_BYTES - len("/control.sock"):
-            folder = Path("/tmp") / f"loom-{os.getuid()}" / self.digest
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        state = folder.parent.stat()
-        if state.st_uid != os.getuid() or folder.stat().st_uid != os.getuid() or folder.stat().st_mode & PRIVATE:
-            raise HomeExposed(f"{folder} belongs to another user, or is open to others.")
+        user = os.getuid()
+        base = Path(f"/run/user/{user}")  # not $XDG_RUNTIME_DIR: the processes of one home must agree without it
+        parent = base / "loom" if base.is_dir() and os.access(base, os.W_OK) else Path(f"/tmp/loom-{user}")
+        folder = parent / self.digest
+        for here in (parent, folder):
+            here.mkdir(mode=0o700, exist_ok=True)
+            state = here.lstat()
+            if state.st_uid != user or state.st_mode & PRIVATE:
+                raise HomeExposed(f"{here} belongs to another user, or is open to others.")
         return folder
 
     # ------------------------------------------------------------------------------------------------ one coordinator
