@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from loom.workers.processes import MAX_LINE, Capture, run
 from loom.workers.seams import Command, Finished
 
@@ -51,6 +52,11 @@ def pids(folder: Path, number: int) -> list[int]:
     raise AssertionError(f"not {number} process ids in {folder}")
 
 
+def parent(pid: int) -> int:
+    """The process id of a process's parent."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 FAMILY = """
 echo $$ > {0}/pid1
 setsid sh -c 'echo $$ > {0}/pid2; (setsid sh -c "echo \\$\\$ > {0}/pid3; exec sleep 300" &) ; exec sleep 300' &
@@ -74,7 +80,7 @@ def test_what_cannot_be_started() -> None:
     """127 for a program that is not there, 126 for one that is none, as a shell has it; a missing directory is named."""
     assert 127 == asyncio.run(run(command("no-such-program"), timeout_ms=9000)).code
     assert 126 == asyncio.run(run(command("/etc/passwd"), timeout_ms=9000)).code
-    with pytest.raises(FileNotFoundError, match="/no/such of true does not exist|'/no/such' of true"):
+    with pytest.raises(FileNotFoundError, match="'/no/such' of true does not exist"):
         asyncio.run(run(command("true", cwd=Path("/no/such")), timeout_ms=9000))
 
 
@@ -156,7 +162,7 @@ def test_cancelling_kills_the_family(tmp_path: Path) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        return [pid for pid in found if Path(f"/proc/{pid}").exists()]
+        return [pid for pid in found if not await asyncio.to_thread(gone, pid)]
 
     assert [] == asyncio.run(work())
 
@@ -204,7 +210,7 @@ def test_the_shims_death_ends_the_command(tmp_path: Path) -> None:
             run(command("sh", "-c", f"echo $$ > {tmp_path}/pid1; exec sleep 300"), timeout_ms=60_000)
         )
         (pid,) = await asyncio.to_thread(pids, tmp_path, 1)
-        os.kill(int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
+        os.kill(parent(pid), signal.SIGKILL)
         return await task
 
     assert -signal.SIGKILL == asyncio.run(work()).code

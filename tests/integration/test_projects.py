@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness.repositories import ENVIRONMENT, commit_all, git, make_repository, tree_digest, write
 from loom.workers.git import quote_path, unquote_path
 from loom.workers.protocol import WorkspaceRef

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from loom.workers.sandboxes import Bubblewrap, available, choose
 from loom.workers.sandboxes.choose import _kinds, probe
 from loom.workers.seams import HandsError
@@ -14,9 +15,11 @@ from loom.workers.seams import HandsError
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     """Probes are kept for a process; each test asks anew."""
-    _kinds.cache_clear(), probe.cache_clear()
+    for each in (_kinds, probe):
+        each.cache_clear()
     yield
-    _kinds.cache_clear(), probe.cache_clear()
+    for each in (_kinds, probe):
+        each.cache_clear()
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from harness.repositories import git, make_repository
 from hypothesis import given
 from hypothesis import strategies as st
+
+from harness.repositories import git, make_repository
 from loom.workers.git import quote_path, unquote_path
 
 
@@ -42,5 +43,5 @@ def test_git_quotes_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ['"open', '"', '"\\q"', '"\\777"'])
 def test_broken_quoting_is_refused(text: str) -> None:
     """Quoting that no git wrote is an error, not another path."""
-    with pytest.raises(ValueError, match="quot|byte|escape"):
+    with pytest.raises(ValueError, match=r"quot|byte|escape"):
         unquote_path(text)

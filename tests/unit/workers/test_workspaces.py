@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+
 from harness.repositories import commit_all, git, make_repository, write
 from loom.workers.protocol import ErrorClass, WorkspaceRef
 from loom.workers.seams import HandsError
 from loom.workers.workspaces import (
+    LIMITS,
     Limits,
     Snapshot,
     Workspace,
@@ -58,10 +60,10 @@ class Place:
     def tree(self) -> Path:
         return self.workspace.tree
 
-    def snap(self, limits: Limits = Limits()) -> Snapshot:
+    def snap(self, limits: Limits = LIMITS) -> Snapshot:
         return do(snapshot(self.workspace, message="Work", date_ms=DATE_MS, limits=limits))
 
-    def refusal(self, limits: Limits = Limits()) -> str:
+    def refusal(self, limits: Limits = LIMITS) -> str:
         with pytest.raises(HandsError) as caught:
             self.snap(limits)
         assert ErrorClass.WORKSPACE == caught.value.error_class
@@ -343,7 +345,7 @@ def test_checkout_needs_an_empty_directory(place: Place) -> None:
 def test_unknown_source_is_an_error(tmp_path: Path) -> None:
     """A source that is not there, or is elsewhere without mirrors, is said."""
     for source in (str(tmp_path / "none"), "https://example.org/x.git"):
-        with pytest.raises(HandsError, match="no project repository|no mirrors"):
+        with pytest.raises(HandsError, match=r"no project repository|no mirrors"):
             do(open_repository(source))
 
 
