@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from loom.workers import checks, outputs, processes, prompts, workspaces
+from loom.workers import checks, effects, outputs, processes, prompts, workspaces
 from loom.workers.harnesses.registry import harness_of
 from loom.workers.harnesses.transcript import cut
 from loom.workers.protocol import (
@@ -93,7 +93,8 @@ class Attempt:
             case Capability.CHECKS:
                 return await self._checks()
             case Capability.ACT:
-                raise HandsError(ErrorClass.PERMANENT, f"this worker knows no effect for the agent {assign.agent}")
+                self.notes.append(await effects.perform(assign.inputs, assign.workspace))
+                return Result()
             case _ if assign.repair is not None:
                 return await self._repair()
             case _:
