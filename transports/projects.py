@@ -114,7 +114,7 @@ def project_id(place: Path) -> str:
 
 def _child(*words: str | Path) -> bytes:
     """Standard output of `python -m loom.workers.project …`. Its complaints become ours."""
-    command = [sys.executable, "-m", "loom.workers.project", *map(os.fspath, words)]
+    command = [sys.executable, "-m", "loom.workers.project", *(str(word) for word in words)]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=CHILD_S, check=False)
     except subprocess.TimeoutExpired as error:

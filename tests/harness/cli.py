@@ -168,7 +168,7 @@ class Script:
     """A file of replies in the making: the demo's, or an empty one."""
 
     def __init__(self, lines: list[dict[str, Any]]) -> None:
-        self._lines = lines
+        self.lines = lines
 
     @classmethod
     def of_demo(cls) -> Script:
@@ -182,7 +182,7 @@ class Script:
     def change(self, agent: str, change: Callable[[dict[str, Any]], None], *, iteration: int | None = None) -> Script:
         """Applies `change` to every final reply (one that calls no tool) of an agent, or of one iteration of it."""
         hit = 0
-        for line in self._lines[1:]:
+        for line in self.lines[1:]:
             final = line["agent"] == agent and isinstance(line["reply"].get("text"), dict)
             if final and (iteration is None or line.get("iteration") == iteration):
                 change(line["reply"]["text"])
@@ -192,7 +192,7 @@ class Script:
 
     def drop(self, agent: str) -> Script:
         """Leaves out every reply of an agent."""
-        self._lines = [line for line in self._lines if line.get("agent") != agent]
+        self.lines = [line for line in self.lines if line.get("agent") != agent]
         return self
 
     def say(
@@ -212,12 +212,12 @@ class Script:
         line: dict[str, Any] = {"agent": agent, "stage": stage, "ordinal": ordinal, "reply": reply}
         if iteration is not None:
             line["iteration"] = iteration
-        self._lines.append(line)
+        self.lines.append(line)
         return self
 
     def write(self, path: Path) -> Path:
         """The file."""
-        path.write_text("".join(json.dumps(line) + "\n" for line in self._lines), encoding="utf-8")
+        path.write_text("".join(json.dumps(line) + "\n" for line in self.lines), encoding="utf-8")
         return path
 
 

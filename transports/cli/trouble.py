@@ -7,6 +7,10 @@ USAGE, UNAVAILABLE = 2, 4
 
 def words_of(error: Exception) -> tuple[str, str, int]:
     """(sentence, mend, exit code) of an error that no command has put into words."""
+    from loom.coordinator.errors import LoomError
+
+    if isinstance(error, LoomError):
+        return error.what, f"{error.remedy} ({error.code})", UNAVAILABLE
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}.", "", UNAVAILABLE

@@ -1,0 +1,102 @@
+"""Asked wrongly: exit 2, one sentence with its mend, and nothing created."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.cli import REPLIES, Cli, git, repository
+
+pytestmark = pytest.mark.needs("git")
+
+GOOD = ("--model", f"*=recorded:{REPLIES}")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--model", "nobody=recorded:x"), "no agent 'nobody'"),
+        (("--model", "checks=recorded:x"), "no agent 'checks'"),
+        (("--model", "*=gemini:pro"), "not a model reference"),
+        (("--model", "*=recorded:/nonexistent"), "cannot be read"),
+        (("--model", "*=anthropic:balanced"), "ANTHROPIC_API_KEY"),
+        (("--model", "planner=openrouter:x", *GOOD), "OPENROUTER_API_KEY"),
+        (("--model", "*=claude:"), "Claude Code"),
+        ((), "no model to work with"),
+        (("--bundle", "nonsense", *GOOD), "nonsense"),
+        (("--flow", "nonsense", *GOOD), "no flow 'nonsense'"),
+        (("--policy", "nonsense", *GOOD), "no policy 'nonsense'"),
+        (("--budget", "much", *GOOD), "not an amount"),
+        (("--sandbox", "chroot", *GOOD), "chroot"),
+        (("--docker", *GOOD), "docker"),
+        (("--nonsense", *GOOD), "nonsense"),
+        (("--record", "/nonexistent/x", *GOOD), "cannot be recorded"),
+    ],
+)
+def test_a_wrong_order_creates_nothing(loom: Cli, project: Path, args: tuple[str, ...], said: str) -> None:
+    """Exit 2, the thing named in one sentence, no home, no branch, no process, no traceback."""
+    done = loom("run", "Do it", "--project", str(project), *args)
+    assert 2 == done.code, done
+    assert said in done.err
+    assert "Traceback" not in done.err
+    assert 1 == done.err.count("error: ")
+    assert "" == done.out
+    assert not (project / ".loom").exists()
+    assert "main" == git(project, "for-each-ref", "--format=%(refname:short)")
+    assert not (loom.root / "user" / "data").exists()
+    assert [] == loom.processes()
+
+
+def test_a_task_has_a_text(loom: Cli, project: Path) -> None:
+    """An empty text is asked for again, with an example."""
+    done = loom("run", "  ", "--project", str(project), *GOOD)
+    assert (2, True) == (done.code, "has no text" in done.err), done
+
+
+def test_a_repository_without_a_commit_is_refused(loom: Cli, tmp_path: Path) -> None:
+    """There is nothing to start from: exit 4, and nothing created."""
+    (tmp_path / "new").mkdir()
+    git(tmp_path / "new", "init", "--quiet")
+    done = loom("run", "Do it", "--project", str(tmp_path / "new"), *GOOD)
+    assert 4 == done.code, done
+    assert "no commit yet" in done.err
+    assert not (tmp_path / "new" / ".loom").exists()
+
+
+def test_a_tracked_home_is_refused(loom: Cli, tmp_path: Path) -> None:
+    """`.loom/` under version control is somebody else's home: exit 4."""
+    project = repository(tmp_path / "tracked", {".loom/state.db": b"x", "a.py": "pass\n"})
+    done = loom("run", "Do it", "--project", str(project), *GOOD)
+    assert 4 == done.code, done
+    assert ".loom" in done.err
+
+
+def test_a_missing_directory_is_named(loom: Cli, tmp_path: Path) -> None:
+    """A project that is not there: exit 2."""
+    done = loom("run", "Do it", "--project", str(tmp_path / "none"), *GOOD)
+    assert (2, True) == (done.code, "none" in done.err), done
+
+
+def test_a_broken_project_file_is_named(loom: Cli, tmp_path: Path) -> None:
+    """A loom.toml with an unknown key: exit 2, with the key."""
+    project = repository(tmp_path / "p", {"loom.toml": '[checks]\ntset = "x"\n'})
+    done = loom("run", "Do it", "--project", str(project), *GOOD)
+    assert 2 == done.code, done
+    assert "tset" in done.err
+
+
+@pytest.mark.parametrize(
+    "command", ["tasks", "gates", "show nosuchtask", "log nosuchtask", "diff nosuchtask", "pause nosuchtask"]
+)
+def test_without_a_home_every_command_says_so(loom: Cli, command: str) -> None:
+    """Exit 4, a sentence that names the place, and no home made by looking."""
+    done = loom(*command.split())
+    assert (4, True) == (done.code, "no home" in done.err), done
+    assert not (loom.root / "user" / "data").exists()
+
+
+def test_an_unknown_command_is_a_usage_error(loom: Cli) -> None:
+    """Exit 2."""
+    done = loom("nonsense")
+    assert (2, True) == (done.code, "nonsense" in done.err), done
