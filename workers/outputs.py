@@ -19,6 +19,8 @@ MAX_TEXT = 2 * 1024 * 1024
 """Characters of an answer that are searched."""
 MAX_OUTPUT = 24 * 1024
 """Bytes of one output: it travels inside a control frame and lives inside the database."""
+MAX_MENDED = 256 * 1024
+"""Characters that json-repair is given."""
 MAX_TRIED = 40
 """Places in prose at which an object is looked for, from the end."""
 
@@ -54,25 +56,33 @@ def read_output(text: str, schema: dict[str, object]) -> Output:
 
     validator = jsonschema_rs.validator_for(schema)
     complaint = "there is no JSON object in the answer" if text.strip() else "the answer is empty"
-    for how, found in _candidates(text[:MAX_TEXT]):
+    for how, said in _candidates(text[:MAX_TEXT]):
+        found = _writable(said)
         wrong = _wrong(validator, found)
         if not wrong:
-            return _output(how, found)
+            return _output(how if found is said else f"{how}, characters that are no text replaced".lstrip(", "), found)
         complaint = wrong
     raise HandsError(ErrorClass.UNPARSEABLE, f"the answer is not of the agent's output type: {complaint}")
 
 
 def _output(how: str, found: dict[str, Any]) -> Output:
     text = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
-    clean = text.encode(errors="replace").decode()  # a lone surrogate is no text
-    if len(clean.encode()) > MAX_OUTPUT:
-        raise HandsError(
-            ErrorClass.UNPARSEABLE,
-            f"the output has {len(clean.encode())} bytes, at most {MAX_OUTPUT} are taken: shorten it",
-        )
-    if clean != text:
-        how = f"{how}, characters that are no text replaced".removeprefix(", ")
-    return Output(clean, bool(how), (f"the output was repaired: {how}",) if how else ())
+    size = len(text.encode())
+    if size > MAX_OUTPUT:
+        sentence = f"the output has {size} bytes, at most {MAX_OUTPUT} are taken: shorten it"
+        raise HandsError(ErrorClass.UNPARSEABLE, sentence)
+    return Output(text, bool(how), (f"the output was repaired: {how}",) if how else ())
+
+
+def _writable(found: dict[str, Any]) -> dict[str, Any]:
+    """The object itself, or a copy in which lone surrogates are replaced: they cannot be written as UTF-8."""
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        joined = json.loads(json.dumps(found))  # two halves that stand together are one character
+        copy: dict[str, Any] = json.loads(json.dumps(joined, ensure_ascii=False).encode(errors="replace"))
+        return copy
+    return found
 
 
 def _wrong(validator: Any, found: dict[str, Any]) -> str:
@@ -141,7 +151,7 @@ def _mended(text: str) -> dict[str, Any] | None:
     import json_repair
 
     try:
-        found = json_repair.loads(text[start:])
+        found = json_repair.loads(text[start : start + MAX_MENDED])
     except (ValueError, RecursionError):
         return None
     if isinstance(found, list):  # several objects in a row: the last is the answer

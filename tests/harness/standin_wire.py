@@ -21,7 +21,7 @@ STRUCTURED = "StructuredOutput"
 def features(body: dict[str, Any]) -> frozenset[str]:
     """What of the API a request uses: response_format:json_schema, response_format:json_object, output_config, tool_choice,
     stream_options, max_completion_tokens, max_tokens, tools."""
-    found = {
+    found: set[str] = {
         name
         for name in ("output_config", "stream_options", "max_completion_tokens", "max_tokens", "tools", "tool_choice")
         if name in body
