@@ -42,8 +42,10 @@ _STRING = re.compile(r"'[^']*'|\"[^\"]*\"")
 _LOCAL = re.compile(r"^-?\s*(?:for\s+(?P<loop>[\w\s,()]+?)\s+in\b|set\s+(?P<set>\w+))")
 _NAME = re.compile(r"(?P<before>[.|]\s*|\bis\s+(?:not\s+)?)?(?<![\w.])(?P<name>[A-Za-z_]\w*)(?P<after>\s*=(?!=))?")
 _WORDS = frozenset(
-    "and elif else endfor endif endset false for if in is loop none not or recursive set true False None True".split()
+    "and elif else endfor endif endset false for if in is loop none not or recursive set true False None True "
+    "cycler dict joiner lipsum namespace range".split()
 )
+"""Words of the language, and the functions that Jinja2 brings."""
 
 
 @dataclass(frozen=True, slots=True)
