@@ -1,0 +1,190 @@
+"""`loom tasks`, `loom show`, `loom diff`: what the record says."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from loom.transports.cli import homes, output, reading
+from loom.transports.cli.options import as_json
+from loom.transports.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from loom.coordinator.queries import Queries
+
+MAX_LISTED = 1_000
+
+
+@click.command()
+@click.option("--open", "only_open", is_flag=True, help="Only those that are not done.")
+@click.option("--project", metavar="ID", help="Only those of one project.")
+@click.option(
+    "--limit", type=click.IntRange(1, MAX_LISTED), default=50, show_default=True, help="How many, newest first."
+)
+@as_json
+@click.pass_context
+def tasks(context: click.Context, only_open: bool, project: str | None, limit: int, as_json: bool) -> None:
+    """List the tasks of this home, newest first."""
+    home = homes.opened(context)
+    wanted = "open" if only_open else None
+    found = reading.read(home, lambda queries: queries.tasks(status=wanted, project=project, limit=limit))
+    if as_json:
+        output.print_json(found)
+        return
+    now_ms = time.time_ns() // 1_000_000
+    rows = [
+        (
+            task["id"],
+            task["verdict"] or task["state"],
+            task["flow"],
+            task["stage"] if task["status"] == "open" else "",
+            output.money(task["cost"]) + (" + ?" if task["unpriced"] else ""),
+            f"{output.duration(now_ms - task['submitted_ms'])} ago",
+            task["text"],
+        )
+        for task in found["tasks"]
+    ]
+    output.table(["task", "is", "flow", "stage", ">cost", ">begun", "text"], rows, empty='No task yet: loom run "…"')
+
+
+@click.command()
+@click.argument("task")
+@click.option("--prompts", is_flag=True, help="Also show each prompt.")
+@click.option("--outputs", is_flag=True, help="Also show each output.")
+@as_json
+@click.pass_context
+def show(context: click.Context, task: str, prompts: bool, outputs: bool, as_json: bool) -> None:
+    """Show everything about TASK: its chain, findings, gates, decisions, evidence."""
+    home = homes.opened(context)
+    found = reading.read(home, lambda queries: reading.whole_task(queries, task))
+    if as_json:
+        output.print_json(found)
+        return
+    _print_head(found["task"])
+    for spawn in found["spawns"]:
+        _print_spawn(spawn, prompts, outputs)
+    _print_findings(found["findings"])
+    _print_decisions(found)
+    _print_evidence(found)
+
+
+def _print_head(task: dict[str, Any]) -> None:
+    say = output.say
+    say(f"{task['id']}  {task['verdict'] or task['state']}")
+    say(output.clean(task["text"]).strip())
+    say()
+    say(f"flow      {task['bundle']} · {task['flow']} · {task['preset']}   project {task['project']}")
+    say(f"base      {task['base']}")
+    if task["work"]:
+        say(f"result    {task['work']}{'   ' + task['delivered'] if task['delivered'] else ''}")
+    unknown = f" + {task['unpriced']} attempts of unknown price" if task["unpriced"] else ""
+    say(
+        f"cost      {output.money(task['cost'])}{unknown} · {output.count(task['tokens'])} tokens · {task['attempts']} attempts"
+    )
+    if task["gate"]:
+        say(f"waits     gate {task['gate']}: loom gates")
+    say()
+
+
+def _print_spawn(spawn: dict[str, Any], prompts: bool, outputs: bool) -> None:
+    last = spawn["attempts"][-1] if spawn["attempts"] else None
+    again = f" {spawn['iteration']}" if spawn["iteration"] > 1 else ""
+    model = (last["execution"] or {}).get("served_by", "") if last else ""
+    took = output.duration(last["ended_ms"] - spawn["attempts"][0]["granted_ms"]) if last else ""
+    head = f"{spawn['stage'] + again:<16} {spawn['agent']:<16} {spawn['outcome'] or spawn['status']:<10} {took:>6}  {model}"
+    output.say(output.clean(head).rstrip())
+    if spawn["summary"]:
+        output.say(f"    {output.line_of(spawn['summary'], 160)}")
+    for attempt in spawn["attempts"]:
+        if attempt["end"] != "reported":
+            output.say(
+                f"    try {attempt['number']}: {attempt['error_class'] or attempt['end']}: {output.line_of(attempt['message'], 160)}"
+            )
+    for name, wanted in (("prompt", prompts), ("output", outputs)):
+        if wanted and spawn[name]:
+            output.say(_indented(f"--- {name}\n{spawn[name].rstrip()}"))
+
+
+def _print_findings(findings: list[dict[str, Any]]) -> None:
+    if findings:
+        output.say("\nfindings")
+    for each in findings:
+        where = f"{each['path']}:{each['line']}" if each["line"] else each["path"]
+        output.say(
+            output.clean(
+                f"  {each['id']:<4} {each['severity']:<9} {each['status']:<11} {each['agent']}  {where}  {output.line_of(each['message'], 120)}"
+            )
+        )
+
+
+def _print_decisions(found: dict[str, Any]) -> None:
+    if found["decisions"]:
+        output.say("\ndecisions")
+    for each in found["decisions"]:
+        said = f": {output.line_of(each['message'], 120)}" if each["message"] else ""
+        output.say(
+            output.clean(
+                f"  {each['role']:<10} {each['word']:<8} by {each['by']['id']} ({each['by'].get('assurance', 'A1')}){said}"
+            )
+        )
+    for each in found["objections"]:
+        output.say(output.clean(f"  rule {each['rule']} objected: {each['sentence']}"))
+
+
+def _print_evidence(found: dict[str, Any]) -> None:
+    present = found["subjects"][-1]["subject"] if found["subjects"] else ""
+    about = [each for each in found["evidence"] if each["subject"] == present] if present else found["evidence"]
+    if about:
+        output.say("\nevidence about the present result")
+    for each in about:
+        output.say(
+            output.clean(f"  {each['kind']:<22} {each['outcome']:<15} {output.line_of(each['summary'], 100)}").rstrip()
+        )
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in output.clean(text).splitlines())
+
+
+@click.command()
+@click.argument("task")
+@click.option("--stat", is_flag=True, help="Only which files changed, and how much.")
+@as_json
+@click.pass_context
+def diff(context: click.Context, task: str, stat: bool, as_json: bool) -> None:
+    """Print the canonical diff of TASK's present result, as `git apply` takes it."""
+    import json
+
+    home = homes.opened(context)
+    found = reading.read(home, lambda queries: _diff(queries, task))
+    paths = json.loads(found["list"] or "[]")
+    if as_json:
+        output.print_json({**found, "list": None, "paths": paths, "text": found["text"]})
+        return
+    if not found["text"]:
+        raise UsageProblem(f"The task {found['task']} has changed nothing yet.", f"loom show {found['task']}")
+    if stat:
+        rows = [
+            (each["status"], f"+{each.get('added', 0)}", f"-{each.get('removed', 0)}", each["path"]) for each in paths
+        ]
+        output.table(["is", ">added", ">removed", "path"], rows, empty="No file was changed.")
+    elif sys.stdout.isatty():
+        _coloured(found["text"])
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(found["text"].encode("utf-8", "surrogateescape"))
+        sys.stdout.buffer.flush()
+
+
+async def _diff(queries: Queries, task: str) -> dict[str, Any]:
+    return await queries.diff(await reading.find_task(queries, task)) or {}
+
+
+def _coloured(text: str) -> None:
+    for line in text.splitlines():
+        style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
+        heading = line.startswith(("diff ", "index ", "--- ", "+++ "))
+        click.secho(output.clean(line), fg=None if heading else style, bold=heading or None)
