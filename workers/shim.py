@@ -135,9 +135,8 @@ def main() -> None:
     control = int(sys.argv[1])
     os.set_inheritable(control, False)
     argv = sys.argv[4:]
-    os.environ.pop(
-        "LC_CTYPE", None
-    )  # Python sets it where the locale is C (PEP 538); the command's environment is exact
+    # Where the locale is C, Python sets LC_CTYPE (PEP 538); the command's environment is exact.
+    os.environ.pop("LC_CTYPE", None)
     if sys.argv[2]:
         os.environ["LC_CTYPE"] = sys.argv[2]
     prctl(PR_SET_CHILD_SUBREAPER, 1)

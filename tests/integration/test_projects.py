@@ -57,6 +57,7 @@ def hostile(user: Path, proof: Path) -> None:
         target.parent.mkdir(exist_ok=True)
         target.write_text(script.read_text())
         target.chmod(0o755)
+    git(user, "config", "core.hooksPath", str(user / ".git/hooks"))
     for key in ("core.fsmonitor", "filter.x.clean", "filter.x.smudge", "core.pager", "uploadpack.packObjectsHook"):
         git(user, "config", key, str(script))
     write(user, {".git/info/attributes": "* filter=x\n"})

@@ -281,6 +281,15 @@ def test_binary_content_is_in_the_diff(place: Place) -> None:
     assert (0, 0) == next((each.added, each.removed) for each in shot.paths if each.path == "image.bin")
 
 
+def test_no_rename_is_guessed(place: Place) -> None:
+    """A moved file is one path gone and one created, in the paths and in the diff, whatever git would guess."""
+    (place.tree / "lib/b.py").rename(place.tree / "moved.py")
+    shot = place.snap()
+    assert [("lib/b.py", "D"), ("moved.py", "A")] == [(each.path, each.status) for each in shot.paths]
+    assert b"rename" not in shot.diff
+    assert b"+b = 1" in shot.diff
+
+
 def test_special_file_in_place_of_gitignore_is_refused(place: Place) -> None:
     """A FIFO named .gitignore, which git would wait on, is refused."""
     os.mkfifo(place.tree / "lib/.gitignore")
