@@ -27,6 +27,8 @@ class StaleReport:
     worker: str
     report: Report
     code: str
+    request: Request | None
+    """What it would have asked for (None: it could not be read)."""
 
 
 @dataclass(slots=True)
@@ -35,6 +37,7 @@ class _Ending:
 
     key: Key
     report: Report | None = None
+    request: Request | None = None
     workers: set[str] = field(default_factory=set)
 
 
@@ -76,13 +79,13 @@ class Endings:
             request = self._admit(report, worker)
         except ValueError as error:
             self._log("report_refused", worker=worker, attempt=report.attempt, error=str(error))
-            self._stale.append(StaleReport(peer, worker, report, "malformed"))
+            self._stale.append(StaleReport(peer, worker, report, "malformed", None))
             if lease is not None and lease.worker == worker:
                 self.end(lease, End.FAILED, ErrorClass.PERMANENT, f"the report could not be read: {error}")
             return
         if lease is not None:
             self._leases.free_slot(lease)
-        self._ending[request.key] = _Ending(key, report, {worker})
+        self._ending[request.key] = _Ending(key, report, request, {worker})
         self._requests.append(request)
 
     def end(self, lease: Lease, end: End, error_class: ErrorClass, sentence: str) -> None:
@@ -123,7 +126,7 @@ class Endings:
                     self._tell(peer, Duplicate(attempt=attempt, fence=fence))
                 case Outcome.REJECTED:
                     self._log("report_stale", worker=worker, attempt=attempt, fence=fence, code=reply.code)
-                    self._stale.append(StaleReport(peer, worker, ending.report, reply.code))
+                    self._stale.append(StaleReport(peer, worker, ending.report, reply.code, ending.request))
         if reply.outcome is Outcome.REJECTED and lease is not None:
             # Refused, and yet the attempt was this worker's: it must not stay granted for ever.
             self.end(lease, End.FAILED, ErrorClass.PERMANENT, f"its report was refused: {reply.sentence or reply.code}")

@@ -345,6 +345,11 @@ class Sessions:
             session.suspect = True
             self.roster.disconnect(session)
 
+    def too_long(self, message: ToWorker, sentence: str) -> None:
+        """A message that fits no frame: an attempt that cannot be told to its worker ends here."""
+        if isinstance(message, Assign) and (lease := self.leases.get((message.attempt, message.fence))):
+            self.endings.end(lease, End.FAILED, ErrorClass.PERMANENT, sentence)
+
     def drain(self, reason: str) -> None:
         """No new work for anybody; each worker leaves when it has nothing left."""
         for session in self.roster:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from loom.workers.protocol.limits import MAX_FRAME
@@ -269,12 +271,12 @@ _to_worker = msgspec.json.Decoder(list[ToWorker])
 _blob: msgspec.json.Decoder[OnBlobSocket] = msgspec.json.Decoder(OnBlobSocket)
 
 
-def encode(messages: list[FromWorker] | list[ToWorker]) -> bytes:
+def encode(messages: Sequence[FromWorker] | Sequence[ToWorker]) -> bytes:
     """One control frame."""
     return _encoder.encode(messages)
 
 
-def frames(messages: list[FromWorker] | list[ToWorker]) -> list[bytes]:
+def frames(messages: Sequence[FromWorker] | Sequence[ToWorker]) -> list[bytes]:
     """Control frames of at most MAX_FRAME bytes, in order. Raises ValueError for a single message that is longer."""
     frame = _encoder.encode(messages)
     if len(frame) <= MAX_FRAME:

@@ -1,0 +1,133 @@
+"""`python -m loom.coordinator`: the one coordinator of a home. Started by clients, by a person, or as a service.
+
+    python -m loom.coordinator --home DIR [--workers N] [--slots N] [--stay] [--lease-ms N] [--idle-exit-ms N]
+
+Exit codes: 0 left in order, 4 the home cannot be used (another coordinator, unwritable, damaged, of a newer version).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import secrets
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import loom
+from loom.coordinator.errors import LoomError
+from loom.coordinator.fabric import IDLE_EXIT_MS, Fabric, Options
+from loom.coordinator.home import Home
+from loom.coordinator.logs import open_log
+from loom.coordinator.opening import open_home
+from loom.coordinator.roster import Timing
+from loom.kernel.state import HomeState
+from loom.kernel.values import get
+from loom.workers.protocol import LEASE_MS, MAX_SLOTS, PING_MS
+
+UNUSABLE = 4
+WORKERS, SLOTS = 2, 4
+"""Local workers, and attempts at once in each, when neither option nor setting says otherwise."""
+LEASE_MIN_MS = 600
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs until asked to leave, or idle for long; returns the exit code."""
+    options = _parser().parse_args(argv)
+    home = Home(Path(options.home).absolute())
+    try:
+        home.make()
+        with home.lock():
+            return _run(home, options)
+    except LoomError as error:
+        print(error, file=sys.stderr)
+        return UNUSABLE
+
+
+def _run(home: Home, options: argparse.Namespace) -> int:
+    log = open_log(home.logs / "coordinator.log", pid=os.getpid())
+    opened = open_home(home, version=loom.__version__, now_ms=time.time_ns() // 1_000_000)
+    state = opened.core.head.home
+    lease_ms = options.lease_ms or _setting(state, "lease_ms", LEASE_MS)
+    fabric = Fabric(
+        home,
+        opened,
+        Options(
+            workers=_setting(state, "workers", WORKERS) if options.workers is None else options.workers,
+            slots=options.slots or _setting(state, "slots", SLOTS),
+            timing=Timing(lease_ms=max(LEASE_MIN_MS, lease_ms), ping_ms=min(PING_MS, max(100, lease_ms // 6))),
+            idle_exit_ms=options.idle_exit_ms,
+            stay=options.stay,
+            binds=tuple(_loopback(address) for address in options.bind),
+            worker_token=_worker_token(home.keys / "worker.token"),
+            version=loom.__version__,
+        ),
+        log,
+    )
+    log("started", epoch=opened.epoch, version=loom.__version__, home=str(home.path), lease_ms=lease_ms)
+    return fabric.run()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m loom.coordinator", description="The coordinator of a loom home.")
+    parser.add_argument("--home", required=True, help="the home's directory")
+    parser.add_argument(
+        "--workers", type=int, default=None, help=f"local worker processes (setting workers, {WORKERS})"
+    )
+    parser.add_argument("--slots", type=_slots, default=0, help=f"attempts at once in each (setting slots, {SLOTS})")
+    parser.add_argument("--lease-ms", type=int, default=0, help=f"lease of an attempt (setting lease_ms, {LEASE_MS})")
+    parser.add_argument("--idle-exit-ms", type=int, default=IDLE_EXIT_MS, help="leave after so long with nothing to do")
+    parser.add_argument("--stay", action="store_true", help="never leave by itself")
+    parser.add_argument("--bind", action="append", default=[], help="one more address for workers, loopback only")
+    return parser
+
+
+def _slots(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= MAX_SLOTS:
+        raise argparse.ArgumentTypeError(f"{number} is out of range: 1 to {MAX_SLOTS}")
+    return number
+
+
+def _setting(state: HomeState, name: str, default: int) -> int:
+    value = get(state.settings, name, "")
+    return int(value) if value.isdecimal() else default
+
+
+class BindRefused(LoomError):
+    """An address that other machines could reach, without keys to tell them apart."""
+
+    code = "L050"
+    mend = "Bind to 127.0.0.1, or leave --bind out: workers of this machine use the home's own sockets."
+
+
+def _loopback(address: str) -> str:
+    """The address, if only this machine reaches it. Raises BindRefused."""
+    parts = urlsplit(address)
+    if parts.scheme == "ipc":
+        return address
+    try:
+        host = ipaddress.ip_address(parts.hostname or "")
+    except ValueError:
+        host = None
+    if parts.scheme != "tcp" or not (parts.hostname == "localhost" or (host is not None and host.is_loopback)):
+        raise BindRefused(f"{address} is not a loopback address.")
+    return address
+
+
+def _worker_token(path: Path) -> str:
+    """What local workers show in their Hello: drawn once, so that workers are found again after a restart."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        token = secrets.token_urlsafe(32)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(token + "\n")
+        return token
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Starting a home's coordinator from a client: detached, in a session of its own, waited for until it answers or dies."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loom.coordinator.errors import HomeError
+from loom.coordinator.home import Home
+
+TAIL_BYTES = 2_000
+
+
+class CoordinatorFailed(HomeError):
+    """The home's coordinator could not be started, or does not answer."""
+
+    code = "L006"
+    mend = "See logs/coordinator.log in the home, and `loom doctor`."
+
+
+@dataclass(slots=True)
+class Starter:
+    """Starts the coordinator of a home when none runs. `arguments`: further options for it."""
+
+    home: Home
+    arguments: Sequence[str] = ()
+    _child: subprocess.Popen[bytes] | None = None
+
+    def ensure(self) -> None:
+        """Start one if none holds the home. Raises CoordinatorFailed when the one that was started died; OSError's are
+        raised as the same."""
+        if self._child is not None:
+            code = self._child.poll()
+            if code is None:
+                return
+            self._child = None
+            if code and not self.home.running():
+                raise CoordinatorFailed(f"The coordinator of {self.home.path} ended with code {code}: {self.tail()}")
+        if not self.home.running():
+            self._start()
+
+    def _start(self) -> None:
+        self.home.make()
+        command = [sys.executable, "-m", "loom.coordinator", "--home", str(self.home.path), *self.arguments]
+        try:
+            descriptor = os.open(self._output(), os.O_WRONLY | os.O_TRUNC | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                self._child = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=descriptor,
+                    stderr=descriptor,
+                    cwd=self.home.path,
+                    start_new_session=True,
+                )
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise CoordinatorFailed(f"The coordinator of {self.home.path} could not be started: {error}.") from error
+
+    def _output(self) -> str:
+        return str(self.home.logs / "coordinator.out")
+
+    def tail(self) -> str:
+        """The end of what it printed."""
+        try:
+            with open(self._output(), "rb") as file:
+                return file.read()[-TAIL_BYTES:].decode(errors="replace").strip() or "it said nothing"
+        except OSError:
+            return "it said nothing"
+
+    def disown(self) -> None:
+        """The client goes; the coordinator stays."""
+        if self._child is not None and self._child.poll() is None:
+            self._child.returncode = 0  # keeps subprocess from warning that a child still runs
+        self._child = None
