@@ -182,7 +182,8 @@ async def test_the_results_of_tools_are_shown_to_the_model(remote: Subject) -> N
 
 CASES = [
     (Fail(429, retry_after="7"), ErrorClass.RATE_LIMIT, "rate limited"),
-    (Fail(429), ErrorClass.RATE_LIMIT, "rate limited"),
+    (Fail(429, kind="some_other_word"), ErrorClass.RATE_LIMIT, "rate limited"),
+    (Fail(402, code="insufficient_quota"), ErrorClass.PERMANENT, ""),
     (Fail(500), ErrorClass.TRANSIENT, "500"),
     (Fail(503, retry_after="3"), ErrorClass.TRANSIENT, "503"),
     (Fail(529), ErrorClass.TRANSIENT, "529"),
@@ -209,6 +210,16 @@ async def test_each_failure_has_its_class(remote: Subject, step: Any, error_clas
     assert 1 == remote.api.calls["m"]
     wanted = int(getattr(step, "retry_after", None) or 0) * 1000
     assert 0 <= error.not_before_ms - (before + wanted) < 5000 if wanted else error.not_before_ms == 0
+
+
+async def test_a_used_up_quota_is_not_a_rate_limit(api: StandIn, tmp_path: Path) -> None:
+    """OpenAI answers 429 for an account without money: waiting does not help, the next binding may."""
+    subject = Subject("openai", made("openai"), api, tmp_path)
+    api.script("m", Fail(429, kind="insufficient_quota", code="insufficient_quota"))
+    error = await failure(subject.provider.complete(subject.request(), lambda text: None))
+    assert ErrorClass.PERMANENT == error.error_class
+    assert "OPENAI_API_KEY has no quota left" in error.message
+    await subject.provider.aclose()
 
 
 async def test_a_silent_server_is_given_up_in_time(remote: Subject) -> None:
