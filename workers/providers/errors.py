@@ -28,7 +28,6 @@ MAX_RETRY_AFTER_MS = 24 * 3600 * 1000
 """A Retry-After beyond one day is cut to it: a broken header must not park a task for ever."""
 
 _TRANSIENT_STATUS = frozenset({408, 409, 425})
-_TRANSIENT_TYPES = frozenset({"overloaded_error", "api_error", "timeout_error", "server_error", "overloaded"})
 _PERMANENT_TYPES = frozenset(
     {"invalid_request_error", "authentication_error", "permission_error", "not_found_error", "request_too_large"}
 )
@@ -118,8 +117,7 @@ def from_status(target: Target, status: int, headers: Mapping[str, str], body: o
         return HandsError(
             ErrorClass.RATE_LIMIT, f"{shown}, rate limited: {detail}", not_before_ms=not_before, status=status
         )
-    passing = status >= 500 or status in _TRANSIENT_STATUS or kind in _TRANSIENT_TYPES
-    if passing or (status < 400 and kind not in _PERMANENT_TYPES):
+    if status >= 500 or status in _TRANSIENT_STATUS or (status < 400 and kind not in _PERMANENT_TYPES):
         return HandsError(ErrorClass.TRANSIENT, f"{shown}: {detail}", not_before_ms=not_before, status=status)
     return HandsError(ErrorClass.PERMANENT, _permanent(target, status, detail), status=status)
 
