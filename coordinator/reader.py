@@ -101,24 +101,30 @@ class Reader:
 
 async def open_reader(path: Path, blobs: Path | None = None) -> Reader:
     """A reader of an existing database. Raises StoreMissing, StoreForeign, StoreNewer, StoreCorrupt, StoreUnavailable."""
-    if not path.exists():
-        raise StoreMissing(f"There is no {path}.")
+    address, quiet = _look(path)
     files = BlobFiles(blobs or path.parent / "blobs")
     try:
-        return Reader(await _connect(path, "mode=ro"), files)
+        return Reader(await _connect(path, f"{address}?mode=ro"), files)
     except sqlite3.OperationalError as error:
-        if path.with_name(path.name + "-wal").exists():
+        if not quiet:
             raise database.classify(error, str(path)) from error
     except sqlite3.Error as error:
         raise database.classify(error, str(path)) from error
     try:  # a read-only directory without a write-ahead log: nobody writes
-        return Reader(await _connect(path, "mode=ro&immutable=1"), files)
+        return Reader(await _connect(path, f"{address}?mode=ro&immutable=1"), files)
     except sqlite3.Error as error:
         raise database.classify(error, str(path)) from error
 
 
-async def _connect(path: Path, options: str) -> aiosqlite.Connection:
-    connection = await aiosqlite.connect(f"{path.absolute().as_uri()}?{options}", uri=True, isolation_level=None)
+def _look(path: Path) -> tuple[str, bool]:
+    """The database's address, and whether it has no write-ahead log."""
+    if not path.exists():
+        raise StoreMissing(f"There is no {path}.")
+    return path.absolute().as_uri(), not path.with_name(path.name + "-wal").exists()
+
+
+async def _connect(path: Path, address: str) -> aiosqlite.Connection:
+    connection = await aiosqlite.connect(address, uri=True, isolation_level=None)
     try:
         await connection.execute("PRAGMA query_only = ON")
         await connection.execute(f"PRAGMA busy_timeout = {database.BUSY_MS}")

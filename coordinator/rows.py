@@ -118,7 +118,7 @@ class _Tick:
         for spawn, changes in self.spawns.items():
             self._update_spawn(spawn, changes)
         if self.dropping:
-            self.execute(SQL["drop_spawns"], (self.task,))
+            self.execute(SQL["drop_spawns"], (self.task, self.task))
         for spawn, row in self.opened.items():
             self.execute(SQL["insert_spawn"], row)
             self.rows.remember(spawn, row[0])
@@ -134,10 +134,15 @@ class _Tick:
             raise StoreConflict(f"Entry {n} of task row {self.task} does not follow the one before.")
 
     def _update_spawn(self, spawn: str, changes: Changes) -> None:
-        sql = _update("spawn", tuple(changes), (), (), "id = ?")
-        done = self.execute(sql, (*changes.values(), self.rows.spawn_id(self.task, spawn)))
+        row = self.rows.spawn_id(self.task, spawn)
+        fence = changes.get("fence")
+        if fence is None:
+            done = self.execute(_update("spawn", tuple(changes), (), (), "id = ?"), (*changes.values(), row))
+        else:
+            sql = _update("spawn", tuple(changes), (), (), "id = ? AND fence < ?")
+            done = self.execute(sql, (*changes.values(), row, fence))
         if done.rowcount != 1:
-            raise StoreConflict(f"There is no row of spawn {spawn}.")
+            raise StoreConflict(f"There is no row of spawn {spawn}, or its fence does not grow.")
 
 
 _STATUS = 6
@@ -164,6 +169,7 @@ def _flow_chosen(t: _Tick, v: e.FlowChosen, row: int) -> None:
 def _stage_entered(t: _Tick, v: e.StageEntered, row: int) -> None:
     t.task_changes["stage"] = v.stage
     t.task_changes["iteration"] = v.iteration
+    t.task_changes["entered"] = row
     t.drop_live_spawns()
 
 

@@ -14,12 +14,8 @@ CREATE TABLE entry (
     n           INTEGER NOT NULL,             -- number within the task, from 1, without a gap
     now_ms      INTEGER NOT NULL,             -- the tick's time, ms UTC, never smaller than the one before
     key         TEXT,                         -- idempotency key; NULL: nobody sends this command twice
-    body        TEXT NOT NULL,                -- the bytes that were hashed
-    leaf        BLOB NOT NULL,
-    kind        TEXT GENERATED ALWAYS AS (json_extract(body, '$.command[0]')) VIRTUAL,
-    outcome     TEXT GENERATED ALWAYS AS (json_extract(body, '$.outcome')) VIRTUAL,
-    principal   TEXT GENERATED ALWAYS AS (json_extract(body, '$.principal.id')) VIRTUAL,
-    via         TEXT GENERATED ALWAYS AS (json_extract(body, '$.via')) VIRTUAL
+    body        TEXT NOT NULL,                -- the bytes that were hashed; kind, principal, via: see the view audit_trail
+    leaf        BLOB NOT NULL
 ) STRICT;
 
 CREATE UNIQUE INDEX entry_task ON entry (task, n);   -- NULLs differ: the entries of the home are not numbered here

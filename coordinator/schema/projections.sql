@@ -29,6 +29,7 @@ CREATE TABLE task (
     flow        TEXT NOT NULL,
     stage       TEXT NOT NULL,
     iteration   INTEGER NOT NULL,
+    entered     INTEGER NOT NULL,             -- spawns of the present stage have ids from here on
     round       INTEGER NOT NULL,
     n           INTEGER NOT NULL,
     submitted_ms INTEGER NOT NULL,
@@ -81,7 +82,6 @@ CREATE TABLE spawn (
 ) STRICT;
 
 CREATE INDEX spawn_task ON spawn (task);
-CREATE INDEX spawn_live ON spawn (task) WHERE status IN ('ready', 'granted');
 
 -- One row an ended attempt. `execution` is what the worker says of where and how it ran.
 CREATE TABLE attempt (
@@ -337,10 +337,6 @@ WHEN NEW.status = 'done' AND NEW.verdict = '' BEGIN
     SELECT RAISE(ABORT, 'a task without a verdict cannot be done');
 END;
 
-CREATE TRIGGER fences_only_grow BEFORE UPDATE OF fence ON spawn WHEN NEW.fence <= OLD.fence BEGIN
-    SELECT RAISE(ABORT, 'fences only grow');
-END;
-
 CREATE TRIGGER decision_is_never_changed BEFORE UPDATE ON decision BEGIN
     SELECT RAISE(ABORT, 'a decision is never changed');
 END;
@@ -350,7 +346,8 @@ END;
 -- Every tick, who asked for it and what happened.
 CREATE VIEW audit_trail AS
 SELECT entry.seq, strftime('%Y-%m-%d %H:%M:%f', entry.now_ms / 1000.0, 'unixepoch') AS at, task.task, entry.n,
-    entry.kind AS command, entry.outcome, entry.principal, entry.via,
+    json_extract(entry.body, '$.command[0]') AS kind, json_extract(entry.body, '$.outcome') AS outcome,
+    json_extract(entry.body, '$.principal.id') AS principal, json_extract(entry.body, '$.via') AS via,
     (SELECT group_concat(json_extract(event.value, '$[0]'), ' ') FROM json_each(entry.body, '$.events') AS event) AS events
 FROM entry LEFT JOIN task ON task.id = entry.task
 ORDER BY entry.seq;

@@ -7,7 +7,7 @@ SELECT task.id AS row, task.task AS id, task.project, task.status, task.verdict,
     json_extract(submission.spec, '$.bundle') AS bundle, json_extract(submission.spec, '$.preset') AS preset,
     json_extract(submission.spec, '$.base') AS base, json_extract(submission.spec, '$.text') AS text,
     (SELECT gate.gate FROM gate WHERE gate.task = task.id AND gate.status = 'open') AS gate,
-    (SELECT count(*) FROM spawn WHERE spawn.task = task.id AND spawn.status = 'granted') AS running,
+    (SELECT count(*) FROM spawn WHERE spawn.task = task.id AND spawn.id >= task.entered AND spawn.status = 'granted') AS running,
     (SELECT subject.work FROM subject WHERE subject.task = task.id ORDER BY subject.id DESC LIMIT 1) AS work
 FROM task JOIN submission ON submission.task = task.id
 WHERE (:task IS NULL OR task.task = :task) AND (:project IS NULL OR task.project = :project)
@@ -109,7 +109,10 @@ GROUP BY task.id, spawn.agent, served_by ORDER BY task.id, spawn.agent
 
 -- :counts
 SELECT (SELECT count(*) FROM task) AS tasks, (SELECT count(*) FROM task WHERE status = 'open') AS open_tasks,
-    (SELECT count(*) FROM spawn WHERE status = 'granted') AS running, (SELECT count(*) FROM spawn WHERE status = 'ready') AS ready,
+    (SELECT count(*) FROM task JOIN spawn ON spawn.task = task.id AND spawn.id >= task.entered
+        WHERE task.status = 'open' AND spawn.status = 'granted') AS running,
+    (SELECT count(*) FROM task JOIN spawn ON spawn.task = task.id AND spawn.id >= task.entered
+        WHERE task.status = 'open' AND spawn.status = 'ready') AS ready,
     (SELECT count(*) FROM gate WHERE status = 'open') AS open_gates
 
 -- :denials

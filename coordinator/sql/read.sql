@@ -27,11 +27,11 @@ SELECT seq, task, body, leaf FROM entry WHERE seq >= ? ORDER BY seq
 -- :open_tasks
 SELECT task FROM task WHERE status = 'open' ORDER BY id
 
--- :spawns: of open tasks, by status; what is ready can wait for a time or for a paused task
+-- :spawns: of the present stages of open tasks, by status; what is ready can wait for a time or for a held task
 SELECT task.task, task.project, task.priority, task.weight, task.paused OR task.parked <> '', spawn.spawn, spawn.agent,
     spawn.attempt, spawn.not_before_ms, spawn.chain, spawn.binding, spawn.fence, spawn.worker, spawn.boot, spawn.granted_ms
-FROM spawn INDEXED BY spawn_live CROSS JOIN task ON task.id = spawn.task
-WHERE spawn.status IN ('ready', 'granted') AND spawn.status = ? AND task.status = 'open'
+FROM task INDEXED BY task_open CROSS JOIN spawn INDEXED BY spawn_task ON spawn.task = task.id AND spawn.id >= task.entered
+WHERE task.status = 'open' AND spawn.status = ?
 ORDER BY spawn.id
 
 -- :wakes

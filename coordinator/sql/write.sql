@@ -26,9 +26,9 @@ INSERT INTO denial (now_ms, principal, via, task, kind, code, sentence, key) VAL
 INSERT INTO orphan (now_ms, task, spawn, attempt, fence, worker, reason, command) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 
 -- :insert_task
-INSERT INTO task (id, task, project, status, verdict, paused, parked, flow, stage, iteration, round, n, submitted_ms, now_ms,
+INSERT INTO task (id, task, project, status, verdict, paused, parked, flow, stage, iteration, entered, round, n, submitted_ms, now_ms,
     priority, weight, attempts, tokens, cost, unpriced, reserved, facts, delivered)
-VALUES (?, ?, ?, 'open', '', 0, '', ?, '', 0, 1, 0, ?, ?, ?, ?, 0, 0, 0, 0, 0, '{}', '')
+VALUES (?, ?, ?, 'open', '', 0, '', ?, '', 0, 0, 1, 0, ?, ?, ?, ?, 0, 0, 0, 0, 0, '{}', '')
 
 -- :insert_submission
 INSERT INTO submission (task, spec, subject, caps) VALUES (?, ?, ?, ?)
@@ -43,7 +43,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, 0, 0, ?, ?, '', '', '', 0, '', 0, '', NULL)
 
 -- :drop_spawns: what is left of a stage when the flow goes on
 UPDATE spawn SET status = 'dropped', worker = '', boot = '', reserved = 0
-WHERE task = ? AND status IN ('ready', 'granted')
+WHERE task = ? AND id >= (SELECT entered FROM task WHERE id = ?) AND status IN ('ready', 'granted')
 
 -- :insert_attempt: only for the fence that runs
 INSERT INTO attempt (id, spawn, number, fence, end, error_class, message, binding, bound, worker, boot, granted_ms, ended_ms,
