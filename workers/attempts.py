@@ -42,8 +42,6 @@ MAX_DIFF_SHOWN = 200_000
 """Characters of a diff that a prompt may show; head and tail remain, with a mark between."""
 MAX_PATHS_SHOWN = 1_000
 """Changed files that a prompt may list."""
-MAX_PATHS_REPORTED = 120
-"""Changed files that a report names one by one: it is one frame. The canonical diff has them all."""
 MAX_RAW = 12 * 1024
 """Characters of an unreadable answer that the report carries for a repair."""
 
@@ -337,12 +335,7 @@ class Attempt:
             sentence = f"the change holds the value of {secret} in the clear; it was not taken"
             raise HandsError(ErrorClass.WORKSPACE, sentence)
         await workspaces.publish(workspace, shot.commit)
-        change = shot.change(self._texts.add_exact(shot.diff))
-        if len(change.paths) <= MAX_PATHS_REPORTED:
-            return change
-        more = len(change.paths) - MAX_PATHS_REPORTED
-        self.notes.append(f"{more} more changed files are not listed one by one; the diff has them all")
-        return structs.replace(change, paths=change.paths[:MAX_PATHS_REPORTED])
+        return shot.change(self._texts.add_exact(shot.diff))
 
     async def _measured(self, ref: WorkspaceRef, commit: str) -> dict[str, str]:
         repository = await workspaces.open_repository(ref.source, mirrors=self._means.mirrors)

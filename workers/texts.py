@@ -62,11 +62,9 @@ class Texts:
 
 async def fitted(report: Report, texts: tuple[Text, ...], store: Callable[[Text], Awaitable[None]]) -> Report:
     """`report` with its texts: inline while the frame has room, the smallest first; the others are given to `store`."""
-    frame: list[FromWorker] = [report]
-    room = MAX_FRAME - FRAME_MARGIN - len(encode(frame))
+    report, room = _slimmed(report, MAX_FRAME - FRAME_MARGIN - _ENVELOPE * len(texts))
     carried: dict[str, Text] = {}
     waiting = sorted(texts, key=lambda text: text.size)
-    room -= _ENVELOPE * len(waiting)
     for text in waiting:
         needed = (text.size + 2) // 3 * 4  # base64
         if text.size <= MAX_INLINE and needed <= room:
@@ -76,3 +74,20 @@ async def fitted(report: Report, texts: tuple[Text, ...], store: Callable[[Text]
             await store(text)
             carried[text.id] = structs.replace(text, data=None)
     return structs.replace(report, texts=tuple(carried[text.id] for text in texts))
+
+
+def _slimmed(report: Report, room: int) -> tuple[Report, int]:
+    """The report, and the bytes that remain of `room`. Too large, it names fewer changed files one by one, and says so."""
+    change = report.result.change if report.result is not None else None
+    every = change.paths if change is not None else ()
+    kept = len(every)
+    while True:
+        frame: list[FromWorker] = [report]
+        left = room - len(encode(frame))
+        if left >= 0 or kept == 0 or report.result is None or change is None:
+            return report, left
+        kept //= 2
+        note = f"{len(every) - kept} changed files are not listed one by one; the diff has them all"
+        fewer = structs.replace(change, paths=every[:kept])
+        notes = (*(each for each in report.notes if "not listed one by one" not in each), note)
+        report = structs.replace(report, result=structs.replace(report.result, change=fewer), notes=notes)

@@ -217,6 +217,7 @@ async def test_checks_bring_statements_about_the_commit(worker: Worker) -> None:
     )
     assert End.REPORTED == report.end
     assert report.result is not None
+    assert git(worker.source, "rev-parse", f"{worker.commit}^{{tree}}") == report.result.tree
     found = {each.kind: each for each in report.result.statements}
     assert ("failed", "skipped") == (found["check.test"].outcome, found["check.lint"].outcome)
     assert "AssertionError" in worker.text(report, found["check.test"].output)

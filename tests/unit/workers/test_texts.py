@@ -7,7 +7,7 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loom.workers.protocol import MAX_FRAME, MAX_INLINE, End, Report, Text, encode
+from loom.workers.protocol import MAX_FRAME, MAX_INLINE, Change, ChangedPath, End, Report, Result, Text, encode
 from loom.workers.texts import Redactor, Texts, fitted
 
 
@@ -44,3 +44,21 @@ async def test_a_report_fits_its_frame_and_no_text_is_lost(sizes: list[int], mes
     assert [text.id for text in texts.all()] == [text.id for text in done.texts]
     assert {text.id for text in done.texts if text.data is None} == {text.id for text in stored}
     assert all(text.data is not None and len(text.data) == text.size for text in stored)
+
+
+async def test_a_change_of_many_files_fits_and_says_what_it_leaves_out() -> None:
+    """Thousands of changed files: the frame holds the first of them, and a note counts the others."""
+    paths = tuple(ChangedPath(path=f"folder/{number:05}.py", status="A", digest="d" * 64) for number in range(3_000))
+    change = Change(commit="c", tree="t", base="b", digest="d", diff="x", paths=paths)
+    result = Result(output='"' * 20_000, change=change)
+
+    async def store(text: Text) -> None:
+        raise AssertionError("there is no text")
+
+    done = await fitted(Report(attempt="t/s.0/a#1", fence=1, end=End.REPORTED, result=result), (), store)
+    assert len(encode([done])) <= MAX_FRAME
+    assert done.result is not None
+    assert done.result.change is not None
+    kept = len(done.result.change.paths)
+    assert 0 < kept < 3_000
+    assert (f"{3_000 - kept} changed files are not listed one by one; the diff has them all",) == done.notes
