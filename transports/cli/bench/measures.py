@@ -1,0 +1,130 @@
+"""What is measured, one function a figure; each says how."""
+
+from __future__ import annotations
+
+import sqlite3
+import statistics
+import time
+from collections.abc import Iterator
+
+from loom.bundles import registry
+from loom.coordinator.codec import encode_events
+from loom.coordinator.entry import decode_entry
+from loom.kernel.replay import Record, replay
+from loom.kernel.work import rules_for
+from loom.transports.cli.bench.rig import CALLS, STAGES, Rig
+
+IN_FLIGHT = {1: 40, 16: 240, 128: 640, 1000: 1000}
+"""Tasks in flight → tasks run."""
+QUICK = {1: 5, 16: 32, 128: 128, 1000: 200}
+SLEEP_MS = 50
+LATE, EARLY, WINDOW = 900, 10, 90
+SUBMITS = 15
+
+
+def durable_steps(quick: bool) -> dict[str, object]:
+    """Steps/s by tasks in flight with instant agents; the overhead of a serial stage; CPU and memory beside them."""
+    tasks = QUICK if quick else IN_FLIGHT
+    found: dict[str, float] = {}
+    figures: dict[str, object] = {"durable_steps_per_s": found}
+    with Rig() as rig:
+        rig.run(8, 8)  # warm
+        for in_flight, count in tasks.items():
+            cpu = rig.cpu_s()
+            elapsed = rig.run(count, in_flight)
+            found[str(in_flight)] = round(CALLS * count / elapsed)
+            if in_flight == 1:
+                figures["ms_per_serial_stage"] = round(elapsed / count / STAGES * 1_000, 2)
+            if in_flight == 128:
+                figures["cpu_s_per_1000_steps"] = round((rig.cpu_s() - cpu) / (CALLS * count) * 1_000, 3)
+            if in_flight == 1000:
+                figures["memory_mb_1000_in_flight"] = round(rig.memory_bytes() / 1e6)
+        figures["replayed_ticks_per_s"] = round(replayed(rig))
+        figures["submit_to_first_agent_ms"] = round(submit_to_first_agent(rig), 1)
+    return figures
+
+
+def replayed(rig: Rig) -> float:
+    """Ticks/s of replaying what this run recorded: each command taken again, its events compared byte for byte."""
+    bundle = registry.load("bench")
+    rules = rules_for(bundle)
+    with sqlite3.connect(f"file:{rig.home.database}?mode=ro", uri=True) as connection:
+        bodies = [row[0] for row in connection.execute("SELECT body FROM entry ORDER BY seq LIMIT 12000")]
+    connection.close()
+    records = list(_records(bodies))
+    began = time.perf_counter()
+    outcome = replay(records, lambda digest: rules, encode_events)
+    if outcome.difference is not None:
+        raise RuntimeError(f"replay differs at entry {outcome.difference.seq}")
+    return outcome.ticks / (time.perf_counter() - began)
+
+
+def _records(bodies: list[str]) -> Iterator[Record]:
+    for seq, body in enumerate(bodies):
+        entry = decode_entry(body)
+        yield Record(
+            seq=seq,
+            task=entry.task,
+            n=entry.n,
+            now_ms=entry.now_ms,
+            principal=entry.principal,
+            command=entry.command,
+            events=entry.events,
+            outcome=entry.outcome.value,
+            unanswered=entry.unanswered,
+            home_reads=entry.home_reads,
+            rules_digest=entry.rules.digest,
+        )
+
+
+def submit_to_first_agent(rig: Rig) -> float:
+    """Median ms from sending a submission to its first agent's start, with warm workers and nothing else to do."""
+    found = []
+    for _ in range(SUBMITS):
+        time.sleep(0.05)
+        size = rig.starts.stat().st_size
+        began = time.perf_counter()
+        rig.submit()
+        while rig.starts.stat().st_size == size:
+            if time.perf_counter() - began > 10:
+                raise TimeoutError("no agent started within 10 s")
+        found.append((time.perf_counter() - began) * 1_000)
+        rig.hear()
+        time.sleep(0.1)
+    return statistics.median(found)
+
+
+def share_of_ideal(quick: bool) -> float:
+    """Of the time that 128 tasks in flight with 50 ms agents would ideally take, the share that loom reaches."""
+    rounds = 2 if quick else 6
+    with Rig(executor=f"sleep:{SLEEP_MS}", slots=512) as rig:
+        rig.run(16, 16)  # warm
+        elapsed = rig.run(128 * rounds, 128)
+    return rounds * STAGES * SLEEP_MS / 1_000 / elapsed
+
+
+def late_against_early() -> float:
+    """How much longer a step takes late in a run of 1,000 serial steps than early in it: medians of entry times."""
+    with Rig() as rig:
+        rig.run(4, 1)  # warm
+        task = rig.submit("long")
+        end = time.monotonic() + 60
+        before = rig.done()
+        while rig.done() == before:
+            if time.monotonic() > end:
+                raise TimeoutError("1,000 serial steps took more than 60 s")
+            time.sleep(0.02)
+        with sqlite3.connect(f"file:{rig.home.database}?mode=ro", uri=True) as connection:
+            row = connection.execute("SELECT id FROM task WHERE task = ?", (task,)).fetchone()
+            times = [t for (t,) in connection.execute("SELECT now_ms FROM entry WHERE task = ? ORDER BY n", row)]
+        connection.close()
+    early = times[2 * (EARLY + WINDOW)] - times[2 * EARLY]
+    late = times[2 * (LATE + WINDOW)] - times[2 * LATE]
+    return float(late) / max(1, early)
+
+
+def fan_out(width: int) -> float:
+    """Median ms from submission to verdict of one fan-out of this width with instant agents."""
+    with Rig(slots=256) as rig:
+        rig.run(4, 1)
+        return statistics.median(rig.run(1, 1, f"fanout{width}") for _ in range(5)) * 1_000
