@@ -1,39 +1,17 @@
-"""Events → rows: the one function that writes projections, for the live step and for the rebuild alike.
-
-It sees an entry's events and the rows as they are, nothing else. What a tick changes in `task` and in each `spawn` is
-gathered first and written once, so that a serial step costs few row writes; the number of the task is compared and set.
-"""
+"""Events → rows: the one function that writes projections, for the live step and for the rebuild alike."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, TypeAlias
 
-from loom.coordinator.codec import encode_value
-from loom.coordinator.columns import list_column, map_column, principal_column, text_column
 from loom.coordinator.errors import StoreConflict
 from loom.coordinator.rows_home import HOME_ROWS
-from loom.coordinator.statements import load
+from loom.coordinator.rows_task import TASK_ROWS
+from loom.coordinator.rows_tick import SpawnIds, Tick
 from loom.kernel import events as e
 
 EVENTS_PER_ENTRY = 10_000
-ATTEMPTS_PER_SPAWN = 100_000
-MAX_KNOWN_SPAWNS = 50_000
-"""Ids of spawns remembered between ticks; beyond it they are looked up again."""
-
-LIVE = ("ready", "granted")
-SQL = load("write")
-Changes: TypeAlias = dict[str, Any]
-
-
-@lru_cache(maxsize=512)
-def _update(table: str, names: tuple[str, ...], added: tuple[str, ...], patched: tuple[str, ...], where: str) -> str:
-    """The UPDATE for one set of columns (set, added to, JSON merged into); there are few such sets."""
-    parts = [f"{name} = ?" for name in names] + [f"{name} = {name} + ?" for name in added]
-    parts += [f"{name} = json_patch({name}, ?)" for name in patched]
-    return f"UPDATE {table} SET {', '.join(parts)} WHERE {where}"
+"""A row that an event makes has the id seq * EVENTS_PER_ENTRY + place of the event."""
 
 
 class Rows:
@@ -41,379 +19,24 @@ class Rows:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._execute = connection.execute
-        self._spawn_ids: dict[str, int] = {}
-        self.forget()
+        self._ids = SpawnIds(connection.execute)
 
     def forget(self) -> None:
         """After a rollback: what was remembered may not have happened."""
-        self._spawn_ids.clear()
+        self._ids.forget()
 
     def write(self, seq: int, task: int | None, n: int, now_ms: int, events: tuple[e.Event, ...]) -> None:
         """The rows of one entry. task None: about the home. Raises StoreConflict when the rows are not as expected."""
         if len(events) >= EVENTS_PER_ENTRY:
             raise StoreConflict(f"Entry {seq} has {len(events)} events; at most {EVENTS_PER_ENTRY - 1} have room.")
-        first_id = seq * EVENTS_PER_ENTRY
         if task is None:
             for event in events:
                 HOME_ROWS[type(event)](self._execute, event, now_ms)
             return
-        tick = _Tick(self, task, now_ms)
+        tick = Tick(self._execute, self._ids, task, now_ms)
+        first = seq * EVENTS_PER_ENTRY
         for place, event in enumerate(events):
             handler = TASK_ROWS.get(type(event))
             if handler is not None:
-                handler(tick, event, first_id + place)
+                handler(tick, event, first + place)
         tick.finish(n)
-
-    def spawn_id(self, task: int, spawn: str) -> int:
-        """The row of a spawn of this task."""
-        known = self._spawn_ids.get(spawn)
-        if known is None:
-            row = self._execute("SELECT id FROM spawn WHERE task = ? AND spawn = ?", (task, spawn)).fetchone()
-            if row is None:
-                raise StoreConflict(f"There is no row of spawn {spawn}.")
-            known = self.remember(spawn, row[0])
-        return known
-
-    def remember(self, spawn: str, identifier: int) -> int:
-        """Keep the row of a spawn for the ticks that follow."""
-        if len(self._spawn_ids) >= MAX_KNOWN_SPAWNS:
-            self._spawn_ids.clear()
-        self._spawn_ids[spawn] = identifier
-        return identifier
-
-
-class _Tick:
-    """What one entry changes in its task's row and in the rows of its spawns, until it is written."""
-
-    __slots__ = ("added", "dropping", "execute", "facts", "now_ms", "opened", "rows", "spawns", "task", "task_changes")
-
-    def __init__(self, rows: Rows, task: int, now_ms: int) -> None:
-        self.rows = rows
-        self.execute = rows._execute
-        self.task = task
-        self.now_ms = now_ms
-        self.task_changes: Changes = {}
-        self.added: dict[str, int] = {}
-        self.facts: dict[str, str] = {}
-        self.spawns: dict[str, Changes] = {}
-        self.opened: dict[str, list[Any]] = {}
-        self.dropping = False
-
-    def add(self, column: str, amount: int) -> None:
-        if amount:
-            self.added[column] = self.added.get(column, 0) + amount
-
-    def spawn(self, spawn: str, changes: Changes) -> None:
-        """Change a spawn's row; the last word on a column counts."""
-        self.spawns.setdefault(spawn, {}).update(changes)
-
-    def drop_live_spawns(self) -> None:
-        """The flow goes on: what the stage left ready or running is no longer anybody's work."""
-        self.dropping = True
-        for row in self.opened.values():
-            row[_STATUS] = "dropped" if row[_STATUS] in LIVE else row[_STATUS]
-
-    def finish(self, n: int) -> None:
-        """Write what was gathered: spawns, then the task with its number compared and set."""
-        for spawn, changes in self.spawns.items():
-            self._update_spawn(spawn, changes)
-        if self.dropping:
-            self.execute(SQL["drop_spawns"], (self.task, self.task))
-        for spawn, row in self.opened.items():
-            self.execute(SQL["insert_spawn"], row)
-            self.rows.remember(spawn, row[0])
-        changes = {"n": n, "now_ms": self.now_ms, **self.task_changes}
-        values = [*changes.values(), *self.added.values()]
-        patched: tuple[str, ...] = ()
-        if self.facts:
-            patched = ("facts",)
-            values.append(map_column(self.facts))
-        sql = _update("task", tuple(changes), tuple(self.added), patched, "id = ? AND n = ?")
-        done = self.execute(sql, (*values, self.task, n - 1))
-        if done.rowcount != 1:
-            raise StoreConflict(f"Entry {n} of task row {self.task} does not follow the one before.")
-
-    def _update_spawn(self, spawn: str, changes: Changes) -> None:
-        row = self.rows.spawn_id(self.task, spawn)
-        fence = changes.get("fence")
-        if fence is None:
-            done = self.execute(_update("spawn", tuple(changes), (), (), "id = ?"), (*changes.values(), row))
-        else:
-            sql = _update("spawn", tuple(changes), (), (), "id = ? AND fence < ?")
-            done = self.execute(sql, (*changes.values(), row, fence))
-        if done.rowcount != 1:
-            raise StoreConflict(f"There is no row of spawn {spawn}, or its fence does not grow.")
-
-
-_STATUS = 6
-"""Place of the status among the values of insert_spawn."""
-
-
-# ------------------------------------------------------------------------------------------------- the task's course
-
-
-def _submitted(t: _Tick, v: e.TaskSubmitted, row: int) -> None:
-    spec = v.spec
-    t.execute(
-        SQL["insert_task"],
-        (t.task, spec.task, spec.project, spec.flow, v.now_ms, t.now_ms, spec.priority, spec.weight),
-    )
-    caps = encode_value(spec.caps).decode()
-    t.execute(SQL["insert_submission"], (t.task, encode_value(spec).decode(), v.subject, caps))
-
-
-def _flow_chosen(t: _Tick, v: e.FlowChosen, row: int) -> None:
-    t.task_changes["flow"] = v.flow
-
-
-def _stage_entered(t: _Tick, v: e.StageEntered, row: int) -> None:
-    t.task_changes["stage"] = v.stage
-    t.task_changes["iteration"] = v.iteration
-    t.task_changes["entered"] = row
-    t.drop_live_spawns()
-
-
-def _reworked(t: _Tick, v: e.Reworked, row: int) -> None:
-    t.task_changes["round"] = v.round
-    t.execute(SQL["supersede_findings"], (t.task,))
-
-
-def _parked(t: _Tick, v: e.TaskParked, row: int) -> None:
-    t.task_changes["parked"] = v.code._value_
-
-
-def _unparked(t: _Tick, v: e.TaskUnparked, row: int) -> None:
-    t.task_changes["parked"] = ""
-
-
-def _paused(t: _Tick, v: e.TaskPaused, row: int) -> None:
-    t.task_changes["paused"] = 1
-
-
-def _resumed(t: _Tick, v: e.TaskResumed, row: int) -> None:
-    t.task_changes["paused"] = 0
-
-
-def _budget_raised(t: _Tick, v: e.BudgetRaised, row: int) -> None:
-    t.execute(SQL["update_caps"], (map_column(dict(v.caps)), t.task))
-
-
-def _verdict(t: _Tick, v: e.VerdictReached, row: int) -> None:
-    t.task_changes["verdict"] = v.verdict._value_
-
-
-def _closed(t: _Tick, v: e.TaskClosed, row: int) -> None:
-    t.task_changes.update(status="done", parked="", delivered=v.delivered)
-    t.drop_live_spawns()
-    t.execute(SQL["clear_wakes"], (t.task,))
-
-
-def _wake_set(t: _Tick, v: e.WakeSet, row: int) -> None:
-    t.execute(SQL["set_wake"], (t.task, v.name, v.due_ms))
-
-
-def _wake_cleared(t: _Tick, v: e.WakeCleared, row: int) -> None:
-    t.execute(SQL["clear_wake"], (t.task, v.name))
-
-
-def _fact(t: _Tick, v: e.FactRecorded, row: int) -> None:
-    t.facts[v.name] = v.value
-
-
-# ---------------------------------------------------------------------------------------------- spawns and attempts
-
-
-def _opened(t: _Tick, v: e.SpawnOpened, row: int) -> None:
-    chain = list_column(v.chain)
-    t.opened[v.spawn] = [row, t.task, v.spawn, v.agent, v.stage, v.iteration, "ready", chain, "", 0]
-
-
-def _skipped(t: _Tick, v: e.SpawnSkipped, row: int) -> None:
-    place = v.spawn.rsplit("/", 2)[-2]
-    stage, _, iteration = place.rpartition(".")
-    why = "; ".join(v.because)
-    t.opened[v.spawn] = [row, t.task, v.spawn, v.agent, stage, int(iteration), "skipped", "[]", why, 0]
-
-
-def _granted(t: _Tick, v: e.AttemptGranted, row: int) -> None:
-    t.add("reserved", v.reserved)
-    t.spawn(
-        v.spawn,
-        {
-            "status": "granted",
-            "fence": v.fence,
-            "worker": v.worker,
-            "boot": v.boot,
-            "binding": v.binding,
-            "price": v.price,
-            "reserved": v.reserved,
-            "bound": v.bound._value_,
-            "granted_ms": t.now_ms,
-        },
-    )
-
-
-def _attempt_closed(t: _Tick, v: e.AttemptClosed, row: int) -> None:
-    usage = v.usage
-    t.add("attempts", v.counted)
-    t.add("tokens", usage.input_tokens + usage.output_tokens)
-    t.add("cost", usage.cost or 0)
-    t.add("unpriced", usage.calls > 0 and usage.cost is None)
-    t.add("reserved", -v.released)
-    done = t.execute(
-        SQL["insert_attempt"],
-        (
-            v.end._value_, v.error_class._value_, text_column(v.message), t.now_ms,
-            usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.calls, usage.cost, usage.price,
-            v.counted, v.repaired, encode_value(v.execution).decode(),
-            text_column(v.prompt), text_column(v.transcript), text_column(v.output),
-            t.rows.spawn_id(t.task, v.spawn), v.fence, v.attempt,
-        ),
-    )  # fmt: skip
-    if done.rowcount != 1:
-        raise StoreConflict(f"Attempt {v.attempt} of {v.spawn} does not run under fence {v.fence}.")
-    t.spawn(v.spawn, {"status": "stopped", "worker": "", "boot": "", "reserved": 0})
-
-
-def _readied(t: _Tick, v: e.AttemptReadied, row: int) -> None:
-    t.spawn(
-        v.spawn,
-        {
-            "status": "ready",
-            "attempt": v.attempt,
-            "not_before_ms": v.not_before_ms,
-            "binding": v.binding,
-            "why": v.reason,
-            "worker": "",
-            "boot": "",
-            "reserved": 0,
-        },
-    )
-
-
-def _settled(t: _Tick, v: e.SpawnSettled, row: int) -> None:
-    t.spawn(v.spawn, {"status": "settled", "outcome": v.outcome, "summary": text_column(v.summary)})
-
-
-def _failed(t: _Tick, v: e.SpawnFailed, row: int) -> None:
-    t.spawn(v.spawn, {"status": "failed", "why": v.error_class._value_, "summary": text_column(v.reason)})
-
-
-def _waived(t: _Tick, v: e.SpawnWaived, row: int) -> None:
-    t.spawn(v.spawn, {"status": "waived"})
-
-
-# ------------------------------------------------------------------------------------------- what was found and made
-
-
-def _finding(t: _Tick, v: e.FindingRecorded, row: int) -> None:
-    f, said = v.finding, v.finding.report
-    t.execute(
-        SQL["insert_finding"],
-        (
-            row, t.task, f.id, f.agent, f.spawn, f.round, f.subject, said.severity._value_, said.category,
-            said.place.path, said.place.line, said.place.side, text_column(said.message), text_column(said.evidence),
-            text_column(said.suggestion), said.identity, said.stall_key, said.origin._value_, f.status._value_,
-            text_column(f.reason),
-        ),
-    )  # fmt: skip
-
-
-def _finding_accepted(t: _Tick, v: e.FindingAccepted, row: int) -> None:
-    t.execute(SQL["accept_finding"], (principal_column(v.by), text_column(v.reason), t.task, v.finding))
-
-
-def _evidence(t: _Tick, v: e.EvidenceRecorded, row: int) -> None:
-    it = v.evidence
-    by, summary, output = principal_column(it.by), text_column(v.summary), text_column(v.output)
-    t.execute(SQL["insert_evidence"], (row, t.task, it.kind, it.subject, it.outcome, by, v.spawn, summary, output))
-
-
-def _artifact(t: _Tick, v: e.ArtifactMade, row: int) -> None:
-    it = v.artifact
-    t.execute(SQL["insert_artifact"], (row, t.task, it.name, it.version, it.spawn, text_column(it.text)))
-
-
-def _subject_changed(t: _Tick, v: e.SubjectChanged, row: int) -> None:
-    texts = (text_column(v.change_text), text_column(v.change_list))
-    t.execute(SQL["insert_subject"], (row, t.task, v.subject, v.work, v.change, *texts, v.author, v.spawn))
-
-
-# ------------------------------------------------------------------------------------------------ gates and decisions
-
-
-def _gate_opened(t: _Tick, v: e.GateOpened, row: int) -> None:
-    t.execute(
-        SQL["insert_gate"],
-        (
-            row, t.task, v.gate, v.role, v.stage, list_column(v.answers), v.base, v.subject, v.change, v.policy_digest,
-            v.root, text_column(v.reason), v.rework, list_column(v.shows), list_column(v.because), t.now_ms, v.due_ms,
-        ),
-    )  # fmt: skip
-
-
-def _gate_overdue(t: _Tick, v: e.GateOverdue, row: int) -> None:
-    t.execute(SQL["move_gate"], (v.due_ms, v.gate))
-
-
-def _gate_withdrawn(t: _Tick, v: e.GateWithdrawn, row: int) -> None:
-    t.execute(SQL["close_gate"], ("withdrawn", t.now_ms, v.gate))
-
-
-def _decision(t: _Tick, v: e.DecisionRecorded, row: int) -> None:
-    accepts = "[" + ",".join(encode_value(each).decode() for each in v.accepts) + "]"
-    t.execute(
-        SQL["insert_decision"],
-        (
-            row, t.task, v.gate, v.role, v.stage, v.word._value_, principal_column(v.by), text_column(v.message), v.base,
-            v.subject, v.change, v.policy_digest, v.root, accepts, list_column(v.because), t.now_ms,
-        ),
-    )  # fmt: skip
-    if v.gate:
-        t.execute(SQL["close_gate"], ("decided", t.now_ms, v.gate))
-    if v.approval is not None:
-        it = v.approval
-        t.execute(SQL["insert_approval"], (row, t.task, it.payload, it.type, it.scheme, list_column(it.parts)))
-
-
-def _objection(t: _Tick, v: e.ObjectionRaised, row: int) -> None:
-    columns = (row, t.task, v.rule, v.sentence, list_column(v.remedies), list_column(v.because), t.now_ms)
-    t.execute(SQL["insert_objection"], columns)
-
-
-TASK_ROWS: dict[type, Callable[[_Tick, Any, int], None]] = {
-    e.TaskSubmitted: _submitted,
-    e.FlowChosen: _flow_chosen,
-    e.StageEntered: _stage_entered,
-    e.Reworked: _reworked,
-    e.TaskParked: _parked,
-    e.TaskUnparked: _unparked,
-    e.TaskPaused: _paused,
-    e.TaskResumed: _resumed,
-    e.BudgetRaised: _budget_raised,
-    e.VerdictReached: _verdict,
-    e.TaskClosed: _closed,
-    e.WakeSet: _wake_set,
-    e.WakeCleared: _wake_cleared,
-    e.FactRecorded: _fact,
-    e.SpawnOpened: _opened,
-    e.SpawnSkipped: _skipped,
-    e.AttemptGranted: _granted,
-    e.AttemptClosed: _attempt_closed,
-    e.AttemptReadied: _readied,
-    e.SpawnSettled: _settled,
-    e.SpawnFailed: _failed,
-    e.SpawnWaived: _waived,
-    e.FindingRecorded: _finding,
-    e.FindingAccepted: _finding_accepted,
-    e.EvidenceRecorded: _evidence,
-    e.ArtifactMade: _artifact,
-    e.SubjectChanged: _subject_changed,
-    e.GateOpened: _gate_opened,
-    e.GateOverdue: _gate_overdue,
-    e.GateWithdrawn: _gate_withdrawn,
-    e.DecisionRecorded: _decision,
-    e.ObjectionRaised: _objection,
-}
-NO_ROWS = (e.StageSkipped, e.MessageCarried, e.BudgetReached)
-"""Events of a task that stand in its entries only."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -27,6 +26,7 @@ from loom.coordinator.database import guarded
 from loom.coordinator.entry import Entry, Happened, command_bytes, decode_entry, decode_happened, encode_entry
 from loom.coordinator.errors import BlobMissing, StoreAgain, StoreConflict, StoreError
 from loom.coordinator.inbox import Outcome, Request, SaltedText
+from loom.coordinator.records import DueWake, LiveSpawn, Position, Recorded
 from loom.coordinator.rows import Rows
 from loom.coordinator.statements import load
 from loom.kernel.events import ObjectionRaised
@@ -37,59 +37,6 @@ WRITE, READ = load("write"), load("read")
 MAX_KNOWN_TASKS = 50_000
 CAREFUL_GROUPS = 128
 """Groups that are written with savepoints after one that would have needed them: more than a group has requests."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What became of a key: its entry, whether a rule objected (then its sentence), and the digest of the command's bytes."""
-
-    seq: int
-    outcome: Outcome
-    task: str
-    digest: bytes
-    code: str = ""
-    sentence: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LiveSpawn:
-    """A spawn that is ready, or granted, of an open task. held: the task is paused or parked, nothing of it is granted."""
-
-    task: str
-    project: str
-    priority: int
-    weight: int
-    held: bool
-    spawn: str
-    agent: str
-    attempt: int
-    not_before_ms: int
-    chain: tuple[str, ...]
-    binding: int
-    fence: int
-    worker: str
-    boot: str
-    granted_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class DueWake:
-    task: str
-    name: str
-    due_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where the log stands: the next entry has the number `seq`."""
-
-    edge: merkle.Edge
-    epoch: int
-    now_ms: int
-
-    @property
-    def seq(self) -> int:
-        return self.edge.size
 
 
 def command_digest(command: bytes) -> bytes:

@@ -1,0 +1,281 @@
+"""Events of a task → rows: one function an event. They see the event and the rows as they are, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from loom.coordinator.codec import encode_value
+from loom.coordinator.columns import list_column, map_column, principal_column, text_column
+from loom.coordinator.errors import StoreConflict
+from loom.coordinator.rows_tick import SQL, Tick
+from loom.kernel import events as e
+
+# ------------------------------------------------------------------------------------------------- the task's course
+
+
+def _submitted(t: Tick, v: e.TaskSubmitted, row: int) -> None:
+    spec = v.spec
+    t.execute(
+        SQL["insert_task"],
+        (t.task, spec.task, spec.project, spec.flow, v.now_ms, t.now_ms, spec.priority, spec.weight),
+    )
+    caps = encode_value(spec.caps).decode()
+    t.execute(SQL["insert_submission"], (t.task, encode_value(spec).decode(), v.subject, caps))
+
+
+def _flow_chosen(t: Tick, v: e.FlowChosen, row: int) -> None:
+    t.task_changes["flow"] = v.flow
+
+
+def _stage_entered(t: Tick, v: e.StageEntered, row: int) -> None:
+    t.task_changes["stage"] = v.stage
+    t.task_changes["iteration"] = v.iteration
+    t.task_changes["entered"] = row
+    t.drop_live_spawns()
+
+
+def _reworked(t: Tick, v: e.Reworked, row: int) -> None:
+    t.task_changes["round"] = v.round
+    t.execute(SQL["supersede_findings"], (t.task,))
+
+
+def _parked(t: Tick, v: e.TaskParked, row: int) -> None:
+    t.task_changes["parked"] = v.code._value_
+
+
+def _unparked(t: Tick, v: e.TaskUnparked, row: int) -> None:
+    t.task_changes["parked"] = ""
+
+
+def _paused(t: Tick, v: e.TaskPaused, row: int) -> None:
+    t.task_changes["paused"] = 1
+
+
+def _resumed(t: Tick, v: e.TaskResumed, row: int) -> None:
+    t.task_changes["paused"] = 0
+
+
+def _budget_raised(t: Tick, v: e.BudgetRaised, row: int) -> None:
+    t.execute(SQL["update_caps"], (map_column(dict(v.caps)), t.task))
+
+
+def _verdict(t: Tick, v: e.VerdictReached, row: int) -> None:
+    t.task_changes["verdict"] = v.verdict._value_
+
+
+def _closed(t: Tick, v: e.TaskClosed, row: int) -> None:
+    t.task_changes.update(status="done", parked="", delivered=v.delivered)
+    t.drop_live_spawns()
+    t.execute(SQL["clear_wakes"], (t.task,))
+
+
+def _wake_set(t: Tick, v: e.WakeSet, row: int) -> None:
+    t.execute(SQL["set_wake"], (t.task, v.name, v.due_ms))
+
+
+def _wake_cleared(t: Tick, v: e.WakeCleared, row: int) -> None:
+    t.execute(SQL["clear_wake"], (t.task, v.name))
+
+
+def _fact(t: Tick, v: e.FactRecorded, row: int) -> None:
+    t.facts[v.name] = v.value
+
+
+# ---------------------------------------------------------------------------------------------- spawns and attempts
+
+
+def _opened(t: Tick, v: e.SpawnOpened, row: int) -> None:
+    chain = list_column(v.chain)
+    t.opened[v.spawn] = [row, t.task, v.spawn, v.agent, v.stage, v.iteration, "ready", chain, "", 0]
+
+
+def _skipped(t: Tick, v: e.SpawnSkipped, row: int) -> None:
+    place = v.spawn.rsplit("/", 2)[-2]
+    stage, _, iteration = place.rpartition(".")
+    why = "; ".join(v.because)
+    t.opened[v.spawn] = [row, t.task, v.spawn, v.agent, stage, int(iteration), "skipped", "[]", why, 0]
+
+
+def _granted(t: Tick, v: e.AttemptGranted, row: int) -> None:
+    t.add("reserved", v.reserved)
+    t.spawn(
+        v.spawn,
+        {
+            "status": "granted",
+            "fence": v.fence,
+            "worker": v.worker,
+            "boot": v.boot,
+            "binding": v.binding,
+            "price": v.price,
+            "reserved": v.reserved,
+            "bound": v.bound._value_,
+            "granted_ms": t.now_ms,
+        },
+    )
+
+
+def _attempt_closed(t: Tick, v: e.AttemptClosed, row: int) -> None:
+    usage = v.usage
+    t.add("attempts", v.counted)
+    t.add("tokens", usage.input_tokens + usage.output_tokens)
+    t.add("cost", usage.cost or 0)
+    t.add("unpriced", usage.calls > 0 and usage.cost is None)
+    t.add("reserved", -v.released)
+    done = t.execute(
+        SQL["insert_attempt"],
+        (
+            v.end._value_, v.error_class._value_, text_column(v.message), t.now_ms,
+            usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.calls, usage.cost, usage.price,
+            v.counted, v.repaired, encode_value(v.execution).decode(),
+            text_column(v.prompt), text_column(v.transcript), text_column(v.output),
+            t.ids.find(t.task, v.spawn), v.fence, v.attempt,
+        ),
+    )  # fmt: skip
+    if done.rowcount != 1:
+        raise StoreConflict(f"Attempt {v.attempt} of {v.spawn} does not run under fence {v.fence}.")
+    t.spawn(v.spawn, {"status": "stopped", "worker": "", "boot": "", "reserved": 0})
+
+
+def _readied(t: Tick, v: e.AttemptReadied, row: int) -> None:
+    t.spawn(
+        v.spawn,
+        {
+            "status": "ready",
+            "attempt": v.attempt,
+            "not_before_ms": v.not_before_ms,
+            "binding": v.binding,
+            "why": v.reason,
+            "worker": "",
+            "boot": "",
+            "reserved": 0,
+        },
+    )
+
+
+def _settled(t: Tick, v: e.SpawnSettled, row: int) -> None:
+    t.spawn(v.spawn, {"status": "settled", "outcome": v.outcome, "summary": text_column(v.summary)})
+
+
+def _failed(t: Tick, v: e.SpawnFailed, row: int) -> None:
+    t.spawn(v.spawn, {"status": "failed", "why": v.error_class._value_, "summary": text_column(v.reason)})
+
+
+def _waived(t: Tick, v: e.SpawnWaived, row: int) -> None:
+    t.spawn(v.spawn, {"status": "waived"})
+
+
+# ------------------------------------------------------------------------------------------- what was found and made
+
+
+def _finding(t: Tick, v: e.FindingRecorded, row: int) -> None:
+    f, said = v.finding, v.finding.report
+    t.execute(
+        SQL["insert_finding"],
+        (
+            row, t.task, f.id, f.agent, f.spawn, f.round, f.subject, said.severity._value_, said.category,
+            said.place.path, said.place.line, said.place.side, text_column(said.message), text_column(said.evidence),
+            text_column(said.suggestion), said.identity, said.stall_key, said.origin._value_, f.status._value_,
+            text_column(f.reason),
+        ),
+    )  # fmt: skip
+
+
+def _finding_accepted(t: Tick, v: e.FindingAccepted, row: int) -> None:
+    t.execute(SQL["accept_finding"], (principal_column(v.by), text_column(v.reason), t.task, v.finding))
+
+
+def _evidence(t: Tick, v: e.EvidenceRecorded, row: int) -> None:
+    it = v.evidence
+    by, summary, output = principal_column(it.by), text_column(v.summary), text_column(v.output)
+    t.execute(SQL["insert_evidence"], (row, t.task, it.kind, it.subject, it.outcome, by, v.spawn, summary, output))
+
+
+def _artifact(t: Tick, v: e.ArtifactMade, row: int) -> None:
+    it = v.artifact
+    t.execute(SQL["insert_artifact"], (row, t.task, it.name, it.version, it.spawn, text_column(it.text)))
+
+
+def _subject_changed(t: Tick, v: e.SubjectChanged, row: int) -> None:
+    texts = (text_column(v.change_text), text_column(v.change_list))
+    t.execute(SQL["insert_subject"], (row, t.task, v.subject, v.work, v.change, *texts, v.author, v.spawn))
+
+
+# ------------------------------------------------------------------------------------------------ gates and decisions
+
+
+def _gate_opened(t: Tick, v: e.GateOpened, row: int) -> None:
+    t.execute(
+        SQL["insert_gate"],
+        (
+            row, t.task, v.gate, v.role, v.stage, list_column(v.answers), v.base, v.subject, v.change, v.policy_digest,
+            v.root, text_column(v.reason), v.rework, list_column(v.shows), list_column(v.because), t.now_ms, v.due_ms,
+        ),
+    )  # fmt: skip
+
+
+def _gate_overdue(t: Tick, v: e.GateOverdue, row: int) -> None:
+    t.execute(SQL["move_gate"], (v.due_ms, v.gate))
+
+
+def _gate_withdrawn(t: Tick, v: e.GateWithdrawn, row: int) -> None:
+    t.execute(SQL["close_gate"], ("withdrawn", t.now_ms, v.gate))
+
+
+def _decision(t: Tick, v: e.DecisionRecorded, row: int) -> None:
+    accepts = "[" + ",".join(encode_value(each).decode() for each in v.accepts) + "]"
+    t.execute(
+        SQL["insert_decision"],
+        (
+            row, t.task, v.gate, v.role, v.stage, v.word._value_, principal_column(v.by), text_column(v.message), v.base,
+            v.subject, v.change, v.policy_digest, v.root, accepts, list_column(v.because), t.now_ms,
+        ),
+    )  # fmt: skip
+    if v.gate:
+        t.execute(SQL["close_gate"], ("decided", t.now_ms, v.gate))
+    if v.approval is not None:
+        it = v.approval
+        t.execute(SQL["insert_approval"], (row, t.task, it.payload, it.type, it.scheme, list_column(it.parts)))
+
+
+def _objection(t: Tick, v: e.ObjectionRaised, row: int) -> None:
+    columns = (row, t.task, v.rule, v.sentence, list_column(v.remedies), list_column(v.because), t.now_ms)
+    t.execute(SQL["insert_objection"], columns)
+
+
+TASK_ROWS: dict[type, Callable[[Tick, Any, int], None]] = {
+    e.TaskSubmitted: _submitted,
+    e.FlowChosen: _flow_chosen,
+    e.StageEntered: _stage_entered,
+    e.Reworked: _reworked,
+    e.TaskParked: _parked,
+    e.TaskUnparked: _unparked,
+    e.TaskPaused: _paused,
+    e.TaskResumed: _resumed,
+    e.BudgetRaised: _budget_raised,
+    e.VerdictReached: _verdict,
+    e.TaskClosed: _closed,
+    e.WakeSet: _wake_set,
+    e.WakeCleared: _wake_cleared,
+    e.FactRecorded: _fact,
+    e.SpawnOpened: _opened,
+    e.SpawnSkipped: _skipped,
+    e.AttemptGranted: _granted,
+    e.AttemptClosed: _attempt_closed,
+    e.AttemptReadied: _readied,
+    e.SpawnSettled: _settled,
+    e.SpawnFailed: _failed,
+    e.SpawnWaived: _waived,
+    e.FindingRecorded: _finding,
+    e.FindingAccepted: _finding_accepted,
+    e.EvidenceRecorded: _evidence,
+    e.ArtifactMade: _artifact,
+    e.SubjectChanged: _subject_changed,
+    e.GateOpened: _gate_opened,
+    e.GateOverdue: _gate_overdue,
+    e.GateWithdrawn: _gate_withdrawn,
+    e.DecisionRecorded: _decision,
+    e.ObjectionRaised: _objection,
+}
+NO_ROWS = (e.StageSkipped, e.MessageCarried, e.BudgetReached)
+"""Events of a task that stand in its entries only."""
