@@ -185,7 +185,8 @@ class Client:
 
     def describe(self, timeout_ms: int = CALL_MS) -> dict[str, Any]:
         """The volatile state: version, epoch, workers, queue, leases, read-only, names of secrets."""
-        found: dict[str, Any] = json.loads(self._ask(Describe(token=self._token), Description, "", timeout_ms).status)
+        described = self._ask(Describe(token=self._token), Description, "", timeout_ms)
+        found: dict[str, Any] = json.loads(bytes(described.status))
         return found
 
     def leave(self, *, workers: bool = False, timeout_ms: int = CALL_MS) -> None:

@@ -400,7 +400,7 @@ class Actor:
         if self._accepts:
             out[:0] = [Accepted(attempt=attempt, fence=fence) for attempt, fence in self._accepts]
             self._accepts.clear()
-        if out:
+        if out and self._goodbye_ms is None:
             self._counter += 1
             out.append(Credit(free=self.free, as_of=self._counter))
         return out

@@ -266,6 +266,7 @@ class Loop:
         self._blob_thread.submit(self._blobs.close)
         self._blob_thread.shutdown(wait=True, cancel_futures=False)
         self._control.disable_monitor()
+        self._monitor.close(linger=0)
         self._control.close(linger=LEAVE_MS)
         self._context.term()
         self._spool.close()

@@ -1,0 +1,162 @@
+"""One round of the coordinator without its sockets: what was heard, at most one turn, what it leads to.
+
+    hear_worker, hear_client → round: tick · at most 64 requests: Core.turn, COMMIT · answers, assignments, pokes → outboxes
+
+The fabric puts sockets and processes around it, the simulator a virtual network and clock. Nothing stands in an outbox
+before the turn that it speaks of is committed. When nothing can be written (a full disk), nothing is acknowledged: clients
+are told, workers keep their reports, and the disk is tried again every second.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from loom.coordinator.codec import encode_command
+from loom.coordinator.core import GROUP, Core
+from loom.coordinator.desk import Desk
+from loom.coordinator.endings import Peer, StaleReport
+from loom.coordinator.errors import StoreError
+from loom.coordinator.inbox import Request, Slot, Turned
+from loom.coordinator.library import Library
+from loom.coordinator.sessions import Sessions
+from loom.kernel.commands import EnrolPrincipal, KeepBundle, Submit
+from loom.kernel.events import PrincipalEnrolled
+from loom.workers.protocol import decode_from_worker, split_attempt
+
+PROBE_MS = 1_000
+"""How often a read-only coordinator tries to write."""
+
+
+class Rounds:
+    """Core, sessions and desk, and the requests between them."""
+
+    def __init__(
+        self, core: Core, sessions: Sessions, desk: Desk, library: Library | None, log: Callable[..., None]
+    ) -> None:
+        """library: keeps the bundles of new tasks (None: they are kept already)."""
+        self.core, self.sessions, self.desk = core, sessions, desk
+        self._library, self._log = library, log
+        self.inbox: deque[Request] = deque()
+        self.read_only = ""
+        self._probe_ms = 0
+        self._seen_slots: tuple[Slot, ...] = ()
+        self.busy_ms = 0
+        """When the last turn did something."""
+
+    def hear_worker(self, peer: Peer, frame: bytes, mono_ms: int) -> None:
+        """One frame of the control socket; what is none of the protocol is logged and left out."""
+        try:
+            messages = decode_from_worker(frame)
+        except msgspec.MsgspecError as error:
+            self._log("frame_refused", size=len(frame), error=str(error))
+        else:
+            self.sessions.hear(peer, messages, mono_ms)
+
+    def hear_client(self, peer: Peer, frame: bytes, mono_ms: int) -> None:
+        """One message of a client."""
+        request = self.desk.hear(peer, frame, mono_ms)
+        if request is None:
+            return
+        if self.read_only:
+            self.desk.refuse(request.key, "read_only", self.read_only)
+            return
+        if isinstance(request.command, Submit) and self._library and (keep := self._library.keep(request.command)):
+            self.inbox.append(keep)
+        self.inbox.append(request)
+
+    def due(self, mono_ms: int, now_ms: int) -> bool:
+        """Whether a turn has something to do."""
+        if self.read_only and mono_ms < self._probe_ms:
+            return False
+        due_ms = self.core.next_due_ms
+        return bool(
+            self.inbox
+            or self.read_only
+            or (due_ms and due_ms <= now_ms)
+            or (self.core.ready and self.sessions.slots() != self._seen_slots)
+        )
+
+    def round(self, mono_ms: int, now_ms: int) -> None:
+        """At most one turn; call `due` to know whether another one waits."""
+        self.sessions.tick(mono_ms)
+        self.inbox.extend(self.sessions.endings.take_requests())
+        if self.due(mono_ms, now_ms):
+            self._turn(mono_ms, now_ms)
+        self.desk.live(self.sessions.take_progress())
+        self._keep_stale(now_ms)
+
+    def _turn(self, mono_ms: int, now_ms: int) -> None:
+        group = [self.inbox.popleft() for _ in range(min(GROUP, len(self.inbox)))]
+        turned = self.core.turn(group, self.sessions.slots(), now_ms)
+        if turned.read_only:
+            self._cannot_write(group, turned, mono_ms)
+        elif self.read_only:
+            self._log("writable_again")
+            self.read_only = ""
+        self._learn(group, turned)
+        self.sessions.settle(turned, mono_ms)
+        self.desk.settle(turned, mono_ms)
+        self.inbox.extend(self.sessions.endings.take_requests())
+        self._seen_slots = self.sessions.slots()
+        if group or turned.granted:
+            self.busy_ms = mono_ms
+
+    def _cannot_write(self, group: list[Request], turned: Turned, mono_ms: int) -> None:
+        """What was not committed is told to clients; workers' words wait here for the next try."""
+        if not self.read_only:
+            self._log("read_only", reason=turned.read_only)
+        self.read_only, self._probe_ms = turned.read_only, mono_ms + PROBE_MS
+        done = {reply.key for reply in turned.replies}
+        waiting = [request for request in group if request.key not in done]
+        kept = [r for r in (*waiting, *self.inbox) if not self.desk.refuse(r.key, "read_only", turned.read_only)]
+        self.inbox = deque(kept)
+
+    def _learn(self, group: list[Request], turned: Turned) -> None:
+        """What committed commands about the home mean for the volatile side."""
+        replies = {reply.key: reply.outcome for reply in turned.replies}
+        for request in group:
+            command = request.command
+            if isinstance(command, KeepBundle | EnrolPrincipal) and replies.get(request.key) == "applied":
+                if isinstance(command, KeepBundle):
+                    if self._library is not None:
+                        self._library.kept(command)
+                else:
+                    enrolled = PrincipalEnrolled(command.principal, command.token_digest, command.labels)
+                    self.desk.principals.learn(enrolled)
+
+    def _keep_stale(self, now_ms: int) -> None:
+        stale = self.sessions.endings.take_stale()
+        if not stale or self.read_only:
+            return  # they come again
+        try:
+            self.core.store.begin()
+            for one in stale:
+                self._keep_orphan(one, now_ms)
+            self.core.store.commit()
+        except StoreError as error:
+            self.core.store.rollback()
+            self._log("orphans_not_kept", error=str(error))
+        else:
+            self.sessions.endings.stored(stale)
+
+    def _keep_orphan(self, one: StaleReport, now_ms: int) -> None:
+        try:
+            task, spawn, number = split_attempt(one.report.attempt)
+        except ValueError:
+            task, spawn, number = "", one.report.attempt, 0
+        command = encode_command(one.request.command) if one.request else msgspec.json.encode(one.report)
+        for text in one.request.texts if one.request else ():
+            self.core.store.put_text(text)
+        self.core.store.orphan(
+            now_ms=now_ms,
+            task=task,
+            spawn=spawn,
+            attempt=number,
+            fence=one.report.fence,
+            worker=one.worker,
+            reason=one.code,
+            command=command,
+        )
