@@ -7,26 +7,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from loom.coordinator.client import make_text
 from loom.kernel import commands as c
 from loom.kernel.flow import Bundle
-from loom.kernel.limits import INLINE_TEXT_BYTES, SEMANTICS
-from loom.kernel.values import NO_TEXT, AgentBinding, Caps, Pairs, Text
+from loom.kernel.limits import SEMANTICS
+from loom.kernel.values import AgentBinding, Caps, Pairs
 from loom.transports import backends, catalogue, projects
 from loom.transports.backends import Chooser, Machine
 from loom.transports.errors import UnavailableProblem, UsageProblem
 from loom.transports.projects import Fetched, Probed
 from loom.transports.settings import Settings
-from loom.workers.protocol import MAX_INLINE, salted_id
+from loom.workers.protocol import MAX_INLINE
 from loom.workers.protocol import Text as SentText
 
-SALT_BYTES = 16
 MAX_TASK_TEXT = MAX_INLINE
 """Bytes of a task's text; a longer one belongs into a file of the project, which the text can name."""
 MAX_BUDGET_USD = 1_000_000
@@ -106,7 +105,7 @@ def check(order: Order, settings: Settings, machine: Machine) -> Plan:
 
 def submission(plan: Plan, task: str, base: Fetched) -> tuple[c.Submit, tuple[SentText, ...]]:
     """The command that starts the task, and the texts that it names."""
-    text, sent = salted(plan.text)
+    text, sent = make_text(plan.text)
     options: Pairs = tuple(
         sorted(
             (name, value) for name, value in (("config", plan.probed.config_digest), ("record", plan.record)) if value
@@ -133,18 +132,6 @@ def submission(plan: Plan, task: str, base: Fetched) -> tuple[c.Submit, tuple[Se
     return command, sent
 
 
-def salted(value: str | bytes) -> tuple[Text, tuple[SentText, ...]]:
-    """A text for a command: inline when it is short, else by the id of a salted text that is sent along."""
-    data = value.encode() if isinstance(value, str) else value
-    if not data:
-        return NO_TEXT, ()
-    if len(data) <= INLINE_TEXT_BYTES:
-        return Text(value=data.decode(), size=len(data)), ()
-    salt = os.urandom(SALT_BYTES)
-    blob = salted_id(salt, data)
-    return Text(blob=blob, size=len(data)), (SentText(id=blob, salt=salt, size=len(data), data=data),)
-
-
 def micro_usd(text: str) -> int:
     """Dollars as micro-units, exactly. Raises UsageProblem."""
     try:
@@ -154,11 +141,6 @@ def micro_usd(text: str) -> int:
     if not amount.is_finite() or not 0 <= amount <= MAX_BUDGET_USD * 1_000_000 or amount != int(amount):
         raise UsageProblem(f"{text!r} is not an amount of dollars.", "--budget 2.50")
     return int(amount)
-
-
-def key_of(*parts: str) -> str:
-    """An idempotency key that the same request has again when it is sent again."""
-    return hashlib.sha256("\x00".join(parts).encode(errors="surrogateescape")).hexdigest()[:32]
 
 
 def _text(text: str) -> str:

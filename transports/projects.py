@@ -88,9 +88,10 @@ def probe(directory: Path) -> Probed:
     return msgspec.json.decode(_child("probe", "--path", directory), type=Probed)
 
 
-def fetch(home: Path, project: str, directory: Path) -> Fetched:
-    """Brings the commit at HEAD into the home."""
-    return msgspec.json.decode(_child("fetch", "--home", home, "--project", project, "--path", directory), type=Fetched)
+def fetch(home: Path, project: str, directory: Path, revision: str = "HEAD") -> Fetched:
+    """Brings the commit of a revision into the home."""
+    words = ("fetch", "--home", home, "--project", project, "--path", directory, f"--rev={revision}")
+    return msgspec.json.decode(_child(*words), type=Fetched)
 
 
 def import_directory(home: Path, project: str, directory: Path) -> Fetched:
@@ -114,7 +115,8 @@ def project_id(place: Path) -> str:
 
 def _child(*words: str | Path) -> bytes:
     """Standard output of `python -m loom.workers.project …`. Its complaints become ours."""
-    command = [sys.executable, "-m", "loom.workers.project", *(str(word) for word in words)]
+    # -P: the present directory is somebody's project, and no place to import from
+    command = [sys.executable, "-P", "-m", "loom.workers.project", *(str(word) for word in words)]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=CHILD_S, check=False)
     except subprocess.TimeoutExpired as error:

@@ -72,6 +72,7 @@ class Coordinator(Section, frozen=True):
     """How the process behind a home is started by the command line (0: its own default)."""
 
     workers: int = 0
+    slots: int = 0
     lease_ms: int = 0
 
 

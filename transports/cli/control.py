@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def _send(
     context: click.Context, beginning: str, command: TaskCommand, done: str, texts: tuple[Any, ...], as_json: bool
 ) -> None:
-    from loom.transports.cli.asking import ask
+    from loom.transports.asking import ask
 
     home = homes.opened(context)
     task = reading.read(home, lambda queries: reading.find_task(queries, beginning))
@@ -34,10 +34,10 @@ def _send(
 @click.pass_context
 def pause(context: click.Context, task: str, message: str, as_json: bool) -> None:
     """Let TASK rest: what runs ends, nothing new begins."""
+    from loom.coordinator.client import make_text
     from loom.kernel.commands import Pause
-    from loom.transports.orders import salted
 
-    text, texts = salted(message)
+    text, texts = make_text(message)
     _send(context, task, Pause(text), "is paused: `loom resume` goes on", texts, as_json)
 
 
@@ -59,10 +59,10 @@ def resume(context: click.Context, task: str, as_json: bool) -> None:
 @click.pass_context
 def cancel(context: click.Context, task: str, message: str, as_json: bool) -> None:
     """End TASK for good; what runs is stopped, and no branch is made."""
+    from loom.coordinator.client import make_text
     from loom.kernel.commands import Cancel
-    from loom.transports.orders import salted
 
-    text, texts = salted(message)
+    text, texts = make_text(message)
     _send(context, task, Cancel(text), "is cancelled", texts, as_json)
 
 

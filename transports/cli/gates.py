@@ -114,13 +114,14 @@ def give(
     budget: str = "",
 ) -> Any:
     """Sends the answer, about exactly what the gate shows. Raises a Problem when it is refused."""
+    from loom.coordinator.client import make_text
     from loom.kernel.commands import Answer
     from loom.kernel.values import AnswerWord
-    from loom.transports.cli.asking import ask
-    from loom.transports.orders import micro_usd, salted
+    from loom.transports.asking import ask
+    from loom.transports.orders import micro_usd
 
     check(gate, word, message=message, accepts=accepts, revision=revision, budget=budget)
-    text, texts = salted(message)
+    text, texts = make_text(message)
     named, more = _accepted(accepts)
     work, subject, change = own_work(home, gate, revision) if revision else ("", "", "")
     command = Answer(
@@ -168,8 +169,8 @@ def check(gate: dict[str, Any], word: str, *, message: str, accepts: Sequence[st
 
 def _accepted(accepts: Sequence[str]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """(acceptances, texts that they name)."""
+    from loom.coordinator.client import make_text
     from loom.kernel.values import Acceptance
-    from loom.transports.orders import salted
 
     named: list[Any] = []
     texts: list[Any] = []
@@ -179,7 +180,7 @@ def _accepted(accepts: Sequence[str]) -> tuple[tuple[Any, ...], tuple[Any, ...]]
             raise UsageProblem(
                 f"--accept {each!r} is not of the form FINDING=REASON.", '--accept f1="not reachable from outside"'
             )
-        text, sent = salted(reason.strip())
+        text, sent = make_text(reason.strip())
         named.append(Acceptance(finding=finding.strip(), reason=text))
         texts.extend(sent)
     return tuple(named), tuple(texts)

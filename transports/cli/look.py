@@ -172,7 +172,7 @@ def diff(context: click.Context, task: str, stat: bool, as_json: bool) -> None:
         ]
         output.table(["is", ">added", ">removed", "path"], rows, empty="No file was changed.")
     elif sys.stdout.isatty():
-        _coloured(found["text"])
+        print_coloured(found["text"])
     else:
         sys.stdout.flush()
         sys.stdout.buffer.write(found["text"].encode("utf-8", "surrogateescape"))
@@ -183,7 +183,8 @@ async def _diff(queries: Queries, task: str) -> dict[str, Any]:
     return await queries.diff(await reading.find_task(queries, task)) or {}
 
 
-def _coloured(text: str) -> None:
+def print_coloured(text: str) -> None:
+    """A diff on a terminal, line by line."""
     for line in text.splitlines():
         style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
         heading = line.startswith(("diff ", "index ", "--- ", "+++ "))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Read = Callable[[Text], str]
 """The whole of a text of the ledger."""
 
+PIPE_WIDTH = 140
+"""Columns of a line in a pipe."""
 WIDE = 100
 """Columns from which model and tokens have a place of their own."""
 MAX_FINDINGS = 5

@@ -1,0 +1,51 @@
+"""Asking the coordinator: started when none runs, asked once, and its "no" put into words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loom.coordinator.api import Answered
+from loom.coordinator.client import Client
+from loom.coordinator.home import Home
+from loom.kernel.commands import Command
+from loom.transports import settings
+from loom.transports.errors import FailedProblem, UnavailableProblem
+from loom.workers.protocol import Text
+
+MENDS = {
+    "gate_closed": "loom gates lists what waits now",
+    "stale_answer": "loom gates",
+    "task_done": "loom show TASK",
+    "name_the_budget": "loom answer GATE raise --budget 10",
+    "paused": "loom resume TASK",
+    "not_paused": "loom tasks",
+}
+"""Code of a rejection → what to type next."""
+
+
+def connect(home: Home, via: str = "cli") -> Client:
+    """A client of the home's coordinator, which is started with the settings' options if none runs."""
+    wanted = settings.load(home.path if home.path.is_dir() else None).settings.coordinator
+    arguments: list[str] = []
+    for option, value in (("--workers", wanted.workers), ("--slots", wanted.slots), ("--lease-ms", wanted.lease_ms)):
+        if value:
+            arguments += [option, str(value)]
+    return Client.connect(home, via=via, arguments=arguments)
+
+
+def ask(home: Home, command: Command, *, task: str = "", texts: Sequence[Text] = (), key: str = "") -> Answered:
+    """One command over a connection of its own. Raises a Problem when it was not taken."""
+    with connect(home) as client:
+        return taken(client.call(command, task=task, texts=texts, key=key))
+
+
+def taken(answered: Answered) -> Answered:
+    """The answer, if the command was applied. Raises FailedProblem (a rule objects) or UnavailableProblem (refused)."""
+    outcome = answered.was if answered.outcome == "duplicate" else answered.outcome
+    if outcome == "objected":
+        mend = f"loom show {answered.task}" if answered.task else ""
+        raise FailedProblem(f"The rule {answered.code} objects: {answered.sentence}.", mend)
+    if outcome == "rejected":
+        sentence = answered.sentence or answered.code
+        raise UnavailableProblem(f"{sentence[:1].upper()}{sentence[1:]}.", MENDS.get(answered.code, ""))
+    return answered

@@ -1,0 +1,67 @@
+"""Submitting a plan: the project is made known, its base brought into the home, and the task started."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loom.coordinator.client import Client
+from loom.kernel.commands import AddProject
+from loom.transports import projects
+from loom.transports.asking import taken
+from loom.transports.backends import KEYS
+from loom.transports.errors import UnavailableProblem
+from loom.transports.ids import new_task_id
+from loom.transports.orders import Plan, submission
+from loom.transports.projects import Fetched
+from loom.transports.secrets import stored
+
+DRAWS = 3
+"""Ids that are drawn when one is taken already."""
+
+
+def submit(client: Client, plan: Plan) -> str:
+    """Starts the task of a plan, in the client's home. Returns its id."""
+    check_keys(client, plan)
+    add_project(client, plan)
+    base = bring(client, plan)
+    for _ in range(DRAWS):
+        task = new_task_id()
+        command, texts = submission(plan, task, base)
+        answered = client.call(command, task=task, texts=texts, key=f"submit:{task}")
+        if answered.code != "task_exists":
+            taken(answered)
+            return task
+    raise UnavailableProblem(f"{DRAWS} task ids in a row were taken already.", "loom doctor")
+
+
+def add_project(client: Client, plan: Plan) -> None:
+    """Makes the project known to the home, once."""
+    command = AddProject(project=plan.project, name=plan.place.name or "/", place=str(plan.place), kind=plan.kind)
+    answered = client.call(command)
+    if answered.code != "project_exists":
+        taken(answered)
+
+
+def bring(client: Client, plan: Plan) -> Fetched:
+    """The base that work starts from, kept in the home."""
+    home = client.home.path
+    if plan.kind == "directory":
+        return projects.import_directory(home, plan.project, plan.place)
+    return projects.fetch(home, plan.project, plan.place)
+
+
+def check_keys(client: Client, plan: Plan) -> None:
+    """That the workers will have the keys that the plan needs: they have the environment of the coordinator, not ours.
+
+    Raises UnavailableProblem that says what to do.
+    """
+    status: dict[str, Any] = client.describe()
+    there = {*status.get("secrets", ()), *stored(client.home.path)}
+    families = {reference.partition(":")[0] for _, chain in plan.chains for reference in chain if "@" not in reference}
+    for family in sorted(families & set(KEYS)):
+        names = KEYS[family]
+        if there.isdisjoint(names) and there.isdisjoint(f"{name}_FILE" for name in names):
+            raise UnavailableProblem(
+                f"The coordinator of this home was started without {names[0]}, and its workers have not got it.",
+                f"loom secrets set {names[0]}, or `loom daemon stop` and again",
+            )
