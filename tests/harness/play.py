@@ -39,10 +39,11 @@ from loom.kernel.values import (
     Status,
     Text,
 )
-from loom.kernel.work import rules_for
+from loom.kernel.work import SYSTEM, rules_for
 
 PERSON = Principal("ada", PrincipalKind.PERSON, "test")
 WORKER = Principal("w1", PrincipalKind.WORKER, "fabric")
+SCHEDULER = Principal("scheduler", PrincipalKind.SYSTEM, "core", assurance="A0")
 CHECKS = ("test", "lint", "typecheck")
 MAX_COMMANDS = 5_000
 """Commands of one play; a script that needs more goes in circles."""
@@ -167,7 +168,7 @@ class Play:
         self._now = max(self._now, spawn.not_before_ms)
         fence = self.task.fence + 1
         self.take(
-            WORKER,
+            SCHEDULER,
             c.Grant(spawn.id, spawn.attempt, fence, "w1", "boot", spawn.binding, "", 0, Bound.NONE),
         )
         agent = self.rules.agents[spawn.agent]

@@ -85,6 +85,12 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
     assert registry.archive(str(one)) == registry.archive(str(two))
 
 
+def test_the_order_of_files_does_not_matter() -> None:
+    """However the files come, the archive is the same."""
+    files = small.named({})
+    assert pack(files) == pack(dict(reversed(files.items())))
+
+
 def test_the_archive_of_other_processes_is_the_same(tmp_path: Path) -> None:
     """Another process, with another hash seed, comes to the same digest."""
     folder = str(small.write(tmp_path / "mine"))
