@@ -57,8 +57,8 @@ class Library:
     def keep(self, submit: Submit) -> Request | None:
         """The request that keeps the bundle of a task, when it is not kept yet and is installed here."""
         digest = submit.rules_digest
-        if digest in self._archives:
-            return None
+        if digest in self._archives or digest in self._offered:
+            return None  # it is kept, or the request that keeps it goes before this one
         try:
             data = registry.archive(submit.bundle)
         except BundleError:
@@ -74,3 +74,4 @@ class Library:
     def kept(self, command: KeepBundle) -> None:
         """It was committed."""
         self._archives[command.digest] = command.archive
+        self._offered.pop(command.digest, None)

@@ -116,15 +116,15 @@ def late_against_early() -> float:
             time.sleep(0.02)
         with sqlite3.connect(f"file:{rig.home.database}?mode=ro", uri=True) as connection:
             row = connection.execute("SELECT id FROM task WHERE task = ?", (task,)).fetchone()
-            times = [t for (t,) in connection.execute("SELECT now_ms FROM entry WHERE task = ? ORDER BY n", row)]
+            times: list[int] = [t for (t,) in connection.execute("SELECT now_ms FROM entry WHERE task = ? ORDER BY n", row)]
         connection.close()
     early = times[2 * (EARLY + WINDOW)] - times[2 * EARLY]
     late = times[2 * (LATE + WINDOW)] - times[2 * LATE]
-    return float(late) / max(1, early)
+    return late / max(1, early)
 
 
 def fan_out(width: int) -> float:
     """Median ms from submission to verdict of one fan-out of this width with instant agents."""
     with Rig(slots=256) as rig:
         rig.run(4, 1)
-        return statistics.median(rig.run(1, 1, f"fanout{width}") for _ in range(5)) * 1_000
+        return statistics.median([rig.run(1, 1, f"fanout{width}") for _ in range(5)]) * 1_000
