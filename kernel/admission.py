@@ -8,28 +8,45 @@ from __future__ import annotations
 from loom.kernel import commands as c
 from loom.kernel import events as e
 from loom.kernel.flow import Agent
-from loom.kernel.limits import MAX_FINDINGS_PER_ATTEMPT, MAX_LIVE_FINDINGS
+from loom.kernel.limits import MAX_FINDINGS_PER_ATTEMPT, MAX_LIVE_FINDINGS, MAX_STATEMENTS_PER_ATTEMPT
 from loom.kernel.state import SpawnState
 from loom.kernel.values import (
     Artifact,
     Capability,
+    End,
     Evidence,
     Finding,
+    FindingReport,
+    FindingStatus,
     Principal,
     PrincipalKind,
     Severity,
+    get,
 )
 from loom.kernel.work import Work
 
 APPROVE, BLOCK = "approve", "block"
 
 
+def malformed(command: c.AttemptEnded) -> str:
+    """Why no worker can have meant this ("" : it can)."""
+    usage = command.usage
+    if min(usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.calls, usage.cost or 0) < 0:
+        return "names a negative usage"
+    if command.end is End.OBJECTED:
+        return "says objected, which only a rule can"
+    return ""
+
+
 def elsewhere(work: Work, state: SpawnState, command: c.AttemptEnded) -> str:
-    """Why a report is about something else than the present subject ("" : it is not). Only editing makes a new one."""
+    """Why a report is about something else than the present subject ("" : it is not). Only editing makes a new one; who
+    checks says what was checked; who does not say is taken to have seen what the attempt was granted on."""
     agent, subject = work.agent(state), work.draft.subject
-    if agent.capability is Capability.EDIT or (not command.subject and agent.capability is not Capability.CHECKS):
-        return ""
-    return "" if command.subject == subject else f"{state.id} reported about {command.subject or '?'}, not {subject}"
+    if agent.capability is Capability.EDIT:
+        lost = command.subject and command.subject != subject and not command.work
+        return f"{state.id} made {command.subject} and does not say where it is" if lost else ""
+    seen = command.subject or ("" if agent.capability is Capability.CHECKS else state.subject)
+    return "" if seen == subject else f"{state.id} reported about {seen or '?'}, not {subject}"
 
 
 def unfit(work: Work, state: SpawnState, command: c.AttemptEnded) -> str:
@@ -43,6 +60,8 @@ def unfit(work: Work, state: SpawnState, command: c.AttemptEnded) -> str:
             return f"fact {name}={said[name]} is not one of {', '.join(values)}"
     if len(command.findings) > MAX_FINDINGS_PER_ATTEMPT:
         return f"{len(command.findings)} findings are more than {MAX_FINDINGS_PER_ATTEMPT}; report the ones that matter"
+    if len(command.statements) > MAX_STATEMENTS_PER_ATTEMPT:
+        return f"{len(command.statements)} statements are more than {MAX_STATEMENTS_PER_ATTEMPT}"
     made = {name for name, _ in command.artifacts}
     lacking = [name for name in agent.makes if name not in made]
     if lacking and command.outcome == agent.outcomes[0]:
@@ -63,6 +82,7 @@ def take_report(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
         id=command.execution.worker or state.worker, kind=PrincipalKind.WORKER, via="fabric", acting_for=agent.name
     )
     _facts(work, agent, command)
+    take_measures(work, state, command)
     take_change(work, state, command)
     for name, text in command.artifacts:
         if name in agent.makes:
@@ -77,15 +97,33 @@ def take_report(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
 
 
 def _facts(work: Work, agent: Agent, command: c.AttemptEnded) -> None:
-    alphabet = dict(agent.facts) | {measure.fact: measure.values for measure in agent.measures}
-    for name, value in command.facts:
-        if value in alphabet.get(name, ()):
-            work.emit(e.FactRecorded(name=name, value=value, by=agent.name))
+    """What the agent says now, of what it may say; what it does not say any more is unknown again."""
+    if not agent.facts:
+        return
+    said = dict(command.facts)
+    for name, values in agent.facts:
+        if said.get(name) in values:
+            work.emit(e.FactRecorded(name=name, value=said[name], by=agent.name))
+        elif get(work.draft.facts, name, ""):
+            work.emit(e.FactRecorded(name=name, value="", by=agent.name))
+
+
+def take_measures(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
+    """What the worker's hands measured holds whether or not the agent's own output can be read."""
+    agent = work.agent(state)
+    if not agent.measures:
+        return
+    measured = dict(command.facts)
+    for measure in agent.measures:
+        if measured.get(measure.fact) in measure.values:
+            work.emit(e.FactRecorded(name=measure.fact, value=measured[measure.fact], by=agent.name))
 
 
 def take_change(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
     """An editing agent's work is the new subject; nobody else's report makes one."""
-    if not command.subject or work.agent(state).capability is not Capability.EDIT or command.work == work.draft.work:
+    if not command.subject or command.work in ("", work.draft.work):
+        return
+    if work.agent(state).capability is not Capability.EDIT:
         return
     work.emit(
         e.SubjectChanged(
@@ -110,12 +148,20 @@ def _statements(work: Work, state: SpawnState, agent: Agent, command: c.AttemptE
 
 
 def _findings(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
+    """Each finding once. What was accepted about another subject comes back; a blocker is neither taken for its milder
+    twin nor lost for want of room."""
     draft = work.draft
-    known = {f.report.identity for f in draft.findings}
+    known: dict[str, bool] = {}
+    for finding in draft.findings:
+        if finding.status is FindingStatus.OPEN or finding.subject == draft.subject:
+            known[finding.report.identity] = known.get(finding.report.identity, False) or _blocks(finding.report)
     for report in command.findings:
-        if report.identity in known or len(draft.findings) >= MAX_LIVE_FINDINGS:
+        blocks = _blocks(report)
+        if known.get(report.identity, False) or (not blocks and report.identity in known):
             continue
-        known.add(report.identity)
+        if not blocks and len(draft.findings) >= MAX_LIVE_FINDINGS:
+            continue
+        known[report.identity] = blocks
         finding = Finding(
             id=f"f{draft.finding_count + 1}",
             agent=state.agent,
@@ -125,3 +171,7 @@ def _findings(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
             report=report,
         )
         work.emit(e.FindingRecorded(finding))
+
+
+def _blocks(report: FindingReport) -> bool:
+    return report.severity is Severity.BLOCKING

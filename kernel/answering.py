@@ -10,12 +10,24 @@ from typing import assert_never
 
 from loom.kernel import commands as c
 from loom.kernel import events as e
+from loom.kernel.admission import BLOCK
 from loom.kernel.attempts import ready_afresh
+from loom.kernel.closing import stop_running
 from loom.kernel.effects import SetWake
 from loom.kernel.facts import live_blockers
-from loom.kernel.flow import Rework
-from loom.kernel.limits import ATTEMPTS_PER_TASK, ROUNDS_PER_TASK
-from loom.kernel.stages import conclude, go_back, go_next, leave, offer, record_approval, run, stage_settled
+from loom.kernel.flow import Finalize
+from loom.kernel.limits import ATTEMPTS_PER_TASK, MAX_INTEGER, ROUNDS_PER_TASK, TASK_WALL_MS
+from loom.kernel.stages import (
+    conclude,
+    go_back,
+    go_next,
+    leave,
+    offer_all,
+    record_approval,
+    rework_again,
+    run,
+    stage_settled,
+)
 from loom.kernel.state import GateState, Parked
 from loom.kernel.values import (
     NO_TEXT,
@@ -23,22 +35,26 @@ from loom.kernel.values import (
     AnswerWord,
     Counts,
     Evidence,
+    Origin,
     ParkCode,
     PrincipalKind,
     SpawnStatus,
+    Status,
     Verdict,
+    get,
 )
 from loom.kernel.work import Refused, Work
 
+WAIVED = "waived"
 RAISABLE = ("attempts", "rounds", "tokens", "cost", "wall_ms")
 
 
 def answer(work: Work, command: c.Answer) -> None:
     """Check the answer against what the gate offers and what the person saw; record it; follow it."""
     gate = _open_gate(work, command)
+    _fitting(command)
     parked = work.draft.parked
-    if command.word is AnswerWord.ACCEPT:
-        _accept_blockers(work, command)
+    accepted = _accept_blockers(work, command) if command.word is AnswerWord.ACCEPT else ()
     work.emit(
         e.DecisionRecorded(
             gate=gate.id,
@@ -61,8 +77,11 @@ def answer(work: Work, command: c.Answer) -> None:
         work.emit(e.TaskUnparked(code=parked.code))
     if command.message != NO_TEXT and command.word is not AnswerWord.ABANDON:
         work.emit(e.MessageCarried(by=work.principal.id, gate=gate.id, text=command.message))
+    for agent in accepted:
+        _waive_review(work, agent)
     _follow(work, command, gate, parked)
     run(work)
+    _keep_deadline(work)
 
 
 def _open_gate(work: Work, command: c.Answer) -> GateState:
@@ -85,7 +104,20 @@ def _open_gate(work: Work, command: c.Answer) -> GateState:
     return gate
 
 
-def _accept_blockers(work: Work, command: c.Answer) -> None:
+def _fitting(command: c.Answer) -> None:
+    """What an answer brings along belongs to its word; silently dropped, it would be on record as if it had counted."""
+    if command.accepts and command.word is not AnswerWord.ACCEPT:
+        raise Refused("not_fitting", f"blockers are accepted with accept, not with {command.word}")
+    if command.raises and command.word is not AnswerWord.RAISE:
+        raise Refused("not_fitting", f"budgets are raised with raise, not with {command.word}")
+    if (command.new_subject or command.work) and command.word is not AnswerWord.REVISE:
+        raise Refused("not_fitting", f"a person's own work comes with revise, not with {command.word}")
+    if bool(command.new_subject) is not bool(command.work):
+        raise Refused("not_fitting", "a person's own work needs both: where it is, and what it is")
+
+
+def _accept_blockers(work: Work, command: c.Answer) -> tuple[str, ...]:
+    """Every open blocker is accepted by name, with a reason; returns the agents that reported them."""
     reasons = {accepted.finding: accepted.reason for accepted in command.accepts}
     blockers = live_blockers(work.draft.findings)
     unnamed = [f.id for f in blockers if reasons.get(f.id, NO_TEXT) == NO_TEXT]
@@ -96,39 +128,50 @@ def _accept_blockers(work: Work, command: c.Answer) -> None:
         raise Refused("no_such_finding", f"{', '.join(unknown)}: not an open blocker of this task")
     for finding in blockers:
         work.emit(e.FindingAccepted(finding=finding.id, by=work.principal, reason=reasons[finding.id]))
+    return tuple(dict.fromkeys(finding.agent for finding in blockers))
+
+
+def _waive_review(work: Work, agent: str) -> None:
+    """A review whose blockers a person accepted stands in nobody's way any more: nothing is missing then."""
+    draft = work.draft
+    kind = f"review.{agent}"
+    if any(e.kind == kind and e.subject == draft.subject and e.outcome == BLOCK for e in draft.evidence):
+        work.emit(e.EvidenceRecorded(Evidence(kind, draft.subject, WAIVED, work.principal)))
 
 
 def _follow(work: Work, command: c.Answer, gate: GateState, parked: Parked | None) -> None:
     match command.word:
         case AnswerWord.ACCEPT if parked is None:
-            record_approval(work, gate.role, work.principal)
+            record_approval(work, gate.role, gate.subject, work.principal)
             go_next(work)
         case AnswerWord.ACCEPT:
-            _accept_as_it_is(work, parked)
+            _accept_as_it_is(work, gate)
         case AnswerWord.REVISE | AnswerWord.APPLY:
             _revise(work, command, gate)
         case AnswerWord.ABANDON:
             _abandon(work)
         case AnswerWord.RETRY:
-            _resume(work, gate, parked)
+            _resume(work, parked)
         case AnswerWord.RAISE:
             _raise(work, command, parked)
-            _resume(work, gate, parked)
+            _resume(work, parked)
         case _:
             assert_never(command.word)
 
 
-def _accept_as_it_is(work: Work, parked: Parked | None) -> None:
+def _accept_as_it_is(work: Work, gate: GateState) -> None:
     """Go on from trouble: what failed stays without result, by the person's word; the next stage follows."""
     draft = work.draft
     for state in draft.spawns:
         if state.status is SpawnStatus.FAILED:
             work.emit(e.SpawnWaived(spawn=state.id, agent=state.agent, by=work.principal))
             if work.agent(state).judges:
-                waived = Evidence(f"review.{state.agent}", draft.subject, "waived", work.principal)
+                waived = Evidence(f"review.{state.agent}", draft.subject, WAIVED, work.principal)
                 work.emit(e.EvidenceRecorded(evidence=waived, spawn=state.id))
-    record_approval(work, TROUBLE, work.principal)
-    if stage_settled(work):
+    record_approval(work, TROUBLE, gate.subject, work.principal)
+    if isinstance(work.stage, Finalize):
+        work.goto = (draft.stage, ())
+    else:
         go_next(work)
 
 
@@ -149,46 +192,38 @@ def _revise(work: Work, command: c.Answer, gate: GateState) -> None:
     )
     flow = work.flow
     after = flow.stages[work.rules.stages[flow.name, gate.rework] + 1].name
-    go_back(work, after, counted=False)
+    go_back(work, after, counted=False, since=gate.rework)
 
 
 def _abandon(work: Work) -> None:
     if work.draft.verdict is not Verdict.NONE:  # only the delivery was in trouble; the verdict stands
+        stop_running(work)
         work.emit(e.TaskClosed())
         return
     conclude(work, Verdict.ABANDONED, work.principal)
 
 
-def _resume(work: Work, gate: GateState, parked: Parked | None) -> None:
-    """Another try at what stands still."""
+def _resume(work: Work, parked: Parked | None) -> None:
+    """Another try at what stands still: what failed, what waits; else the decision that was held back, or the stage."""
     draft = work.draft
     if parked is None:
-        raise Refused("not_parked", f"gate {gate.id} is no trouble; it has nothing to retry")
-    held = [s for s in draft.spawns if s.id in parked.spawns]
-    failed = [s for s in held if s.status is SpawnStatus.FAILED]
-    for state in failed:
-        for finding in draft.findings:
-            if finding.spawn == state.id and finding.report.category.startswith("harness."):
-                work.emit(e.FindingAccepted(finding=finding.id, by=work.principal, reason=NO_TEXT))
-        ready_afresh(work, state, "retry")
-    for state in held:
-        if state.status is SpawnStatus.READY:
-            offer(work, state.id)
-    if any(s.status in (SpawnStatus.READY, SpawnStatus.GRANTED) for s in draft.spawns):
-        return
-    if parked.code in (ParkCode.STALL, ParkCode.ROUNDS):
-        _rework_again(work)
-    elif parked.code is ParkCode.WALL and draft.spawns:
+        raise Refused("not_parked", f"task {work.task} is not in trouble; there is nothing to retry")
+    for state in draft.spawns:
+        if state.status is SpawnStatus.FAILED:
+            for finding in draft.findings:
+                if finding.spawn == state.id and finding.report.origin is Origin.HARNESS:
+                    work.emit(e.FindingAccepted(finding=finding.id, by=work.principal, reason=NO_TEXT))
+            ready_afresh(work, state, "retry")
+    if not stage_settled(work):
+        offer_all(work)
+    elif draft.verdict is not Verdict.NONE:  # it was delivered while a person was asked
+        work.emit(e.TaskClosed(delivered=draft.spawns[-1].id))
+    elif parked.code in (ParkCode.STALL, ParkCode.ROUNDS):
+        rework_again(work)
+    elif draft.spawns and parked.code is not ParkCode.ASKED:  # paid for and committed: only the decision is taken again
         leave(work)
     else:
         work.goto = (draft.stage, ())
-
-
-def _rework_again(work: Work) -> None:
-    """A person wants the rework that was held back: the first move of the stage that goes back, else the flow's."""
-    stage = work.stage
-    to = next((o.move.to for o in getattr(stage, "on", ()) if isinstance(o.move, Rework)), work.flow.rework)
-    go_back(work, to or work.draft.stage, counted=False)
 
 
 def _raise(work: Work, command: c.Answer, parked: Parked | None) -> None:
@@ -196,15 +231,24 @@ def _raise(work: Work, command: c.Answer, parked: Parked | None) -> None:
     caps = work.draft.caps
     raises = command.raises or (_default_raise(work, parked) if parked else ())
     for name, amount in raises:
-        if name not in RAISABLE or amount <= getattr(caps, name):
-            raise Refused("not_a_raise", f"{name}={amount} does not raise the task's budget")
+        if name not in RAISABLE or not 0 < getattr(caps, name) < amount:
+            raise Refused("not_a_raise", f"{name}={amount} does not raise a budget of the task")
     work.emit(e.BudgetRaised(caps=raises, by=work.principal))
     for name, amount in raises:
         if name == "wall_ms":
-            _rearm(work, work.now_ms + amount)
+            arm_wall(work, amount)
 
 
-def _rearm(work: Work, due_ms: int) -> None:
+def _keep_deadline(work: Work) -> None:
+    """Every wait has an end: a task that goes on after its time was used up gets that time once more."""
+    draft = work.draft
+    if draft.status is Status.OPEN and draft.verdict is Verdict.NONE and not get(draft.wakes, "wall", 0):
+        arm_wall(work, draft.caps.wall_ms)
+
+
+def arm_wall(work: Work, wall_ms: int) -> None:
+    """The deadline of the whole task; 0: the longest that any task has."""
+    due_ms = min(work.now_ms + (wall_ms or TASK_WALL_MS), MAX_INTEGER)
     work.emit(e.WakeSet(name="wall", due_ms=due_ms))
     work.effects.append(SetWake(work.task, "wall", due_ms))
 
@@ -221,6 +265,6 @@ def _default_raise(work: Work, parked: Parked) -> Counts:
         case ParkCode.TOKENS:
             return (("tokens", max(caps.tokens, spent.tokens) * 2),)
         case ParkCode.COST:
-            raise Refused("name_the_budget", "say how much the task may cost in all: --budget USD")
+            raise Refused("name_the_budget", "say how much the task may cost in all")
         case _:
             return ()

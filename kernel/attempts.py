@@ -11,23 +11,23 @@ from dataclasses import replace
 
 from loom.kernel import commands as c
 from loom.kernel import events as e
-from loom.kernel.admission import elsewhere, take_change, take_report, unfit
+from loom.kernel.admission import elsewhere, malformed, take_change, take_measures, take_report, unfit
 from loom.kernel.gates import park
 from loom.kernel.limits import (
     BACKOFF_BASE_MS,
     BACKOFF_MAX_MS,
     LOSSES_PER_SPAWN,
+    RATE_WAIT_MAX_MS,
     RATE_WAIT_SWITCH_MS,
     RATE_WAITS_PER_SPAWN,
     REPAIRS_PER_SPAWN,
     TRANSIENT_TRIES,
     UNDELIVERED_PER_SPAWN,
 )
-from loom.kernel.stages import budget_gone, leave, offer, run, stage_settled
+from loom.kernel.stages import UNCOUNTED, budget_gone, leave, offer, run, stage_settled
 from loom.kernel.state import SpawnState
 from loom.kernel.values import (
     NO_TEXT,
-    Capability,
     End,
     ErrorClass,
     Finding,
@@ -59,7 +59,7 @@ def grant(work: Work, command: c.Grant) -> None:
     if command.fence != draft.fence + 1 or command.binding != state.binding:
         raise Refused("inadmissible", f"grant of {command.spawn} names another fence or binding than the task's next")
     room = draft.caps.cost - draft.spent.cost - draft.spent.reserved
-    if command.reserved < 0 or (draft.caps.cost and command.reserved > room):
+    if command.reserved < 0 or (draft.caps.cost and command.reserved > max(room, 0)):
         raise Refused("over_budget", f"{command.reserved} micro-units cannot be reserved; {room} are left")
     work.emit(
         e.AttemptGranted(
@@ -79,16 +79,18 @@ def grant(work: Work, command: c.Grant) -> None:
 def ended(work: Work, command: c.AttemptEnded) -> None:
     """Take the end of an attempt: settle the spawn, ready its next attempt, or let it fail."""
     state = work.draft.spawn(command.spawn)
-    if state is None or state.status is not SpawnStatus.GRANTED or state.fence != command.fence:
+    if (
+        state is None
+        or state.status is not SpawnStatus.GRANTED
+        or (state.attempt, state.fence) != (command.attempt, command.fence)
+    ):
         raise Refused(
             "stale", f"attempt {command.attempt} of {command.spawn} is not running under fence {command.fence}"
         )
-    if command.end is End.REPORTED:
-        if fault := elsewhere(work, state, command):
-            command = replace(command, end=End.FAILED, error_class=ErrorClass.WORKSPACE, message=say(fault))
-        elif fault := unfit(work, state, command):
-            command = replace(command, end=End.FAILED, error_class=ErrorClass.UNPARSEABLE, message=say(fault))
-    _close(work, state, command)
+    if fault := malformed(command):
+        raise Refused("malformed", f"the end of attempt {command.attempt} of {command.spawn} {fault}")
+    command = _judged(work, state, command)
+    close(work, state, command)
     if command.end is End.REPORTED:
         take_report(work, state, command)
     else:
@@ -97,12 +99,27 @@ def ended(work: Work, command: c.AttemptEnded) -> None:
     _go_on(work)
 
 
-def _close(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
-    agent = work.agent(state)
+def _judged(work: Work, state: SpawnState, command: c.AttemptEnded) -> c.AttemptEnded:
+    """The end as the kernel sees it: a report that cannot be taken is a failure, with its class and the reason."""
+    if command.end is not End.REPORTED:
+        unnamed = command.end is End.FAILED and command.error_class is ErrorClass.NONE
+        return replace(command, error_class=ErrorClass.PERMANENT) if unnamed else command
+    if fault := elsewhere(work, state, command):
+        return replace(command, end=End.FAILED, error_class=ErrorClass.WORKSPACE, message=say(fault))
+    if fault := unfit(work, state, command):
+        return replace(command, end=End.FAILED, error_class=ErrorClass.UNPARSEABLE, message=say(fault))
+    if work.draft.verdict is not Verdict.NONE and command.outcome != work.agent(state).outcomes[0]:
+        fault = f"the delivery ended {command.outcome}: {command.summary.value}"
+        return replace(command, end=End.FAILED, error_class=ErrorClass.PERMANENT, message=say(fault))
+    return command if command.error_class is ErrorClass.NONE else replace(command, error_class=ErrorClass.NONE)
+
+
+def close(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
+    """The attempt is over: its reservation is released, its usage is spent."""
     counted = (
-        agent.capability not in (Capability.CHECKS, Capability.ACT)
+        work.agent(state).capability not in UNCOUNTED
         and command.end not in UNCOUNTED_ENDS
-        and command.error_class not in UNCOUNTED_CLASSES
+        and not (command.end is End.FAILED and command.error_class in UNCOUNTED_CLASSES)
     )
     work.emit(
         e.AttemptClosed(
@@ -159,9 +176,9 @@ def _follow_up(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
         case End.LOST:
             _after_loss(work, state)
         case End.UNDELIVERED:
-            _again(work, state, "undelivered", UNDELIVERED_PER_SPAWN, undelivered=state.undelivered + 1)
+            _again(work, state, "undelivered", backoff_ms(state, state.undelivered + 1))
         case End.STOPPED:
-            _ready(work, state, "stopped", work.now_ms)
+            _again(work, state, "stopped", 0)
         case _:
             _after_failure(work, state, command)
 
@@ -174,11 +191,13 @@ def _after_loss(work: Work, state: SpawnState) -> None:
     _ready(work, state, "lost", work.now_ms, losses=state.losses + 1)
 
 
-def _again(work: Work, state: SpawnState, reason: str, limit: int, *, undelivered: int) -> None:
-    if undelivered >= limit:
-        fail(work, state, ErrorClass.TRANSIENT, say(f"no worker took it, {undelivered} times"))
+def _again(work: Work, state: SpawnState, reason: str, wait_ms: int) -> None:
+    """Nobody took it, or it was stopped before its end: nothing is known against it. Bounded all the same."""
+    undelivered = state.undelivered + 1
+    if undelivered >= UNDELIVERED_PER_SPAWN:
+        fail(work, state, ErrorClass.TRANSIENT, say(f"{reason}: no worker carried it through, {undelivered} times"))
         return
-    _ready(work, state, reason, work.now_ms + backoff_ms(state, undelivered), undelivered=undelivered)
+    _ready(work, state, reason, work.now_ms + wait_ms, undelivered=undelivered)
 
 
 def _after_failure(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
@@ -191,7 +210,8 @@ def _after_failure(work: Work, state: SpawnState, command: c.AttemptEnded) -> No
                 _next_binding(work, state, command)
         case ErrorClass.RATE_LIMIT:
             _after_rate_limit(work, state, command)
-        case ErrorClass.UNPARSEABLE if state.repairs < REPAIRS_PER_SPAWN:
+        case ErrorClass.UNPARSEABLE if _repairable(work, state):
+            take_measures(work, state, command)
             take_change(work, state, command)
             _ready(
                 work, state, "repair", work.now_ms,
@@ -203,11 +223,16 @@ def _after_failure(work: Work, state: SpawnState, command: c.AttemptEnded) -> No
             _next_binding(work, state, command)
 
 
+def _repairable(work: Work, state: SpawnState) -> bool:
+    """A repair is a plain model call; what runs no model has nothing to repair."""
+    return state.repairs < REPAIRS_PER_SPAWN and work.agent(state).capability not in UNCOUNTED
+
+
 def _after_rate_limit(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
     waits = state.waits + 1
     wait_until = max(command.not_before_ms, work.now_ms + backoff_ms(state, waits))
-    far = wait_until - work.now_ms > RATE_WAIT_SWITCH_MS
-    if waits >= RATE_WAITS_PER_SPAWN or (far and state.binding + 1 < len(state.chain)):
+    far = RATE_WAIT_SWITCH_MS if state.binding + 1 < len(state.chain) else RATE_WAIT_MAX_MS
+    if waits >= RATE_WAITS_PER_SPAWN or wait_until - work.now_ms > far:
         _next_binding(work, state, command)
         return
     _ready(work, state, "rate limit", wait_until, waits=waits)
@@ -232,10 +257,10 @@ def _ready(
     losses: int | None = None,
     undelivered: int | None = None,
     repairs: int | None = None,
-    repair_output: Text = NO_TEXT,
-    repair_error: Text = NO_TEXT,
+    repair_output: Text | None = None,
+    repair_error: Text | None = None,
 ) -> None:
-    """The next attempt; a new binding starts with fresh counts of its own tries."""
+    """The next attempt; a new binding starts with fresh counts of its own tries. What is to be repaired stays so."""
     moved = binding is not None
     work.emit(
         e.AttemptReadied(
@@ -249,27 +274,27 @@ def _ready(
             losses=state.losses if losses is None else losses,
             undelivered=state.undelivered if undelivered is None else undelivered,
             repairs=state.repairs if repairs is None else repairs,
-            repair_output=repair_output,
-            repair_error=repair_error,
+            repair_output=state.repair_output if repair_output is None else repair_output,
+            repair_error=state.repair_error if repair_error is None else repair_error,
         )
     )
     offer(work, state.id)
 
 
 def ready_afresh(work: Work, state: SpawnState, reason: str) -> None:
-    """A person asked for another try: all counters and the chain start again."""
+    """Another try after a person's word: all counters and the chain start again. The caller offers it."""
     work.emit(
         e.AttemptReadied(spawn=state.id, attempt=state.attempt + 1, not_before_ms=work.now_ms, binding=0, reason=reason)
     )
-    offer(work, state.id)
 
 
 def fail(work: Work, state: SpawnState, error_class: ErrorClass, reason: Text) -> None:
-    """The spawn stays without result: a blocker of harness origin, which a person sees by name."""
+    """The spawn stays without result: a blocker of harness origin, which a person sees by name. After the verdict (the
+    delivery failed) it blocks nothing any more."""
     work.emit(e.SpawnFailed(spawn=state.id, agent=state.agent, error_class=error_class, reason=reason))
     key = hashlib.sha256(f"{state.id}|{state.attempt}|{error_class}".encode()).hexdigest()[:16]
     report = FindingReport(
-        severity=Severity.BLOCKING,
+        severity=Severity.BLOCKING if work.draft.verdict is Verdict.NONE else Severity.WARN,
         category=f"harness.{error_class or 'failed'}",
         place=Place(),
         message=reason,

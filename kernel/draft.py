@@ -11,8 +11,8 @@ from dataclasses import fields, replace
 from typing import Any
 
 from loom.kernel import events as e
-from loom.kernel.facts import live_blockers
-from loom.kernel.limits import MAX_MESSAGES
+from loom.kernel.facts import bad_work
+from loom.kernel.limits import MAX_MESSAGES, MAX_STALL_KEYS
 from loom.kernel.state import GateState, Parked, SpawnState, TaskSpec, TaskState
 from loom.kernel.values import (
     Artifact,
@@ -22,12 +22,13 @@ from loom.kernel.values import (
     Evidence,
     Finding,
     FindingStatus,
+    Origin,
     Pairs,
     SpawnStatus,
     Spent,
     Status,
     Verdict,
-    get,
+    drop,
     put,
 )
 
@@ -173,13 +174,19 @@ def _spawn_opened(d: Draft, v: e.SpawnOpened) -> None:
 
 
 def _spawn_skipped(d: Draft, v: e.SpawnSkipped) -> None:
-    d.outcomes = tuple(pair for pair in d.outcomes if pair[0] != v.agent)
+    d.outcomes = drop(d.outcomes, v.agent)
 
 
 def _attempt_granted(d: Draft, v: e.AttemptGranted) -> None:
     d.fence = v.fence
     d.change_spawn(
-        v.spawn, status=SpawnStatus.GRANTED, fence=v.fence, worker=v.worker, boot=v.boot, reserved=v.reserved
+        v.spawn,
+        status=SpawnStatus.GRANTED,
+        fence=v.fence,
+        worker=v.worker,
+        boot=v.boot,
+        reserved=v.reserved,
+        subject=d.subject,
     )
     if v.reserved:
         d.spent = replace(d.spent, reserved=d.spent.reserved + v.reserved)
@@ -231,7 +238,7 @@ def _spawn_waived(d: Draft, v: e.SpawnWaived) -> None:
 
 
 def _fact_recorded(d: Draft, v: e.FactRecorded) -> None:
-    d.facts = put(d.facts, v.name, v.value)
+    d.facts = put(d.facts, v.name, v.value) if v.value else drop(d.facts, v.name)
 
 
 def _finding_recorded(d: Draft, v: e.FindingRecorded) -> None:
@@ -299,16 +306,24 @@ def _message_carried(d: Draft, v: e.MessageCarried) -> None:
 
 
 def _reworked(d: Draft, v: e.Reworked) -> None:
-    stalls = d.stalls
-    for key in sorted({f.report.stall_key for f in live_blockers(d.findings)}):
-        stalls = put(stalls, key, get(stalls, key, 0) + 1)
-    d.stalls = stalls
-    d.carried = tuple(f for f in d.findings if f.status is FindingStatus.OPEN)
+    d.stalls = _counted_again(d.stalls, {f.report.stall_key for f in bad_work(d.findings)})
+    d.carried = tuple(f for f in d.findings if f.status is FindingStatus.OPEN and f.report.origin is not Origin.HARNESS)
     d.findings = ()
+    d.outcomes = tuple(pair for pair in d.outcomes if pair[0] not in v.forgets)
     d.previous = d.work
     d.round = v.round
     if v.counted:
         d.spent = replace(d.spent, rounds=d.spent.rounds + 1)
+
+
+def _counted_again(stalls: Counts, keys: set[str]) -> Counts:
+    """Each key once more. When there are too many, those that came back least go, the present ones last."""
+    counts = dict(stalls)
+    counts.update((key, counts.get(key, 0) + 1) for key in keys)
+    if len(counts) > MAX_STALL_KEYS:
+        kept = sorted(counts, key=lambda key: (key not in keys, -counts[key], key))[:MAX_STALL_KEYS]
+        counts = {key: counts[key] for key in kept}
+    return tuple(sorted(counts.items()))
 
 
 def _task_parked(d: Draft, v: e.TaskParked) -> None:
@@ -336,7 +351,7 @@ def _wake_set(d: Draft, v: e.WakeSet) -> None:
 
 
 def _wake_cleared(d: Draft, v: e.WakeCleared) -> None:
-    d.wakes = tuple(pair for pair in d.wakes if pair[0] != v.name)
+    d.wakes = drop(d.wakes, v.name)
 
 
 def _verdict_reached(d: Draft, v: e.VerdictReached) -> None:

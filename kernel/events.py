@@ -1,13 +1,22 @@
 """Events: what happened, in the past tense. A closed union; each stands in its entry as `[kind, fields]`.
 
-Projections are rebuilt from events alone, without running any bundle's code: so an event carries all that a fold needs.
-`because` lists what was read to decide (see facts.View).
+Projections are rebuilt from events alone: an event carries all that a fold needs. `because`: what was read to decide.
 """
 
+# ruff: noqa: PLC0414  an alias says that the name is this module's own, too
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from loom.kernel.home_events import BundleKept as BundleKept
+from loom.kernel.home_events import HomeCreated as HomeCreated
+from loom.kernel.home_events import HomeEvent
+from loom.kernel.home_events import PrincipalEnrolled as PrincipalEnrolled
+from loom.kernel.home_events import ProjectAdded as ProjectAdded
+from loom.kernel.home_events import ProjectRemoved as ProjectRemoved
+from loom.kernel.home_events import ProjectTrusted as ProjectTrusted
+from loom.kernel.home_events import SettingChanged as SettingChanged
+from loom.kernel.home_events import Started as Started
 from loom.kernel.state import TaskSpec
 from loom.kernel.values import (
     NO_TEXT,
@@ -30,8 +39,6 @@ from loom.kernel.values import (
 )
 
 Because = tuple[str, ...]
-
-# ------------------------------------------------------------------------------------------------- about one task
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +154,8 @@ class SpawnFailed:
 
 @dataclass(frozen=True, slots=True)
 class FactRecorded:
+    """value "" : the fact is unknown again."""
+
     name: str
     value: str
     by: str
@@ -257,12 +266,14 @@ class MessageCarried:
 
 @dataclass(frozen=True, slots=True)
 class Reworked:
-    """The flow goes back; the live findings are carried to the next agents and superseded. counted: an automatic round."""
+    """The flow goes back; the live findings are carried to the next agents and superseded. counted: an automatic round.
+    forgets: agents whose stages come again; what they said was about the work before."""
 
     to: str
     round: int
     counted: bool
     because: Because = ()
+    forgets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,76 +396,6 @@ TaskEvent = (
     | WakeCleared
     | VerdictReached
     | TaskClosed
-)
-
-# ------------------------------------------------------------------------------------------------- about the home
-
-
-@dataclass(frozen=True, slots=True)
-class HomeCreated:
-    origin: str
-    log_key: str
-    schema: int
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    epoch: int
-    version: str
-    boot: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectAdded:
-    project: str
-    name: str
-    place: str
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectRemoved:
-    project: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectTrusted:
-    project: str
-    digest: str
-    content: Text
-    by: Principal
-
-
-@dataclass(frozen=True, slots=True)
-class SettingChanged:
-    name: str
-    value: str
-    by: Principal
-
-
-@dataclass(frozen=True, slots=True)
-class BundleKept:
-    name: str
-    digest: str
-    archive: Text
-
-
-@dataclass(frozen=True, slots=True)
-class PrincipalEnrolled:
-    principal: Principal
-    token_digest: str
-    labels: tuple[str, ...]
-
-
-HomeEvent = (
-    HomeCreated
-    | Started
-    | ProjectAdded
-    | ProjectRemoved
-    | ProjectTrusted
-    | SettingChanged
-    | BundleKept
-    | PrincipalEnrolled
 )
 
 Event = TaskEvent | HomeEvent

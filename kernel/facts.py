@@ -142,6 +142,11 @@ def live_blockers(findings: Iterable[Finding], origin: Origin | None = None) -> 
     )
 
 
+def bad_work(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The blockers that say something about the work; trouble of the harness is never counted as bad work."""
+    return tuple(f for f in live_blockers(findings) if f.report.origin is not Origin.HARNESS)
+
+
 def holds(guard: Guard, view: View) -> bool:
     """Whether the guard holds. Evaluation stops as soon as the answer is known, in the order written."""
     match guard:

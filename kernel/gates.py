@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from loom.kernel import events as e
 from loom.kernel.effects import Announce, SetWake
+from loom.kernel.evidence import missing
 from loom.kernel.flow import Finalize
 from loom.kernel.limits import GATE_WAIT_MS
 from loom.kernel.values import TROUBLE, AnswerWord, Capability, ParkCode, Verdict, get
@@ -21,7 +22,7 @@ OFFERS: dict[ParkCode, tuple[AnswerWord, ...]] = {
     ParkCode.TOKENS: (RAISE, ABANDON),
     ParkCode.WALL: (RAISE, ABANDON),
     ParkCode.ASKED: (RETRY, ACCEPT, REVISE, ABANDON),
-    ParkCode.MISSING: (RETRY, REVISE, ABANDON),
+    ParkCode.MISSING: (ACCEPT, REVISE, ABANDON),
     ParkCode.OBJECTION: (RETRY, REVISE, ABANDON),
     ParkCode.UNANSWERED: (RETRY, ABANDON),
 }
@@ -91,8 +92,9 @@ def _possible(work: Work, word: AnswerWord, code: ParkCode, spawns: tuple[str, .
     if word is REVISE:
         return bool(work.flow.rework) and get(draft.iterations, work.flow.rework, 0) > 0
     if word is ACCEPT:
-        if isinstance(work.rules.stage(draft.flow, draft.stage), Finalize):
-            return False
+        stage = work.stage
+        if isinstance(stage, Finalize):  # blockers can be accepted by name; evidence that is missing cannot
+            return not missing(stage.needs, draft.subject, draft.evidence)
         return code is not ParkCode.SPAWN_FAILED or all(_dispensable(work, spawn) for spawn in spawns)
     return True
 

@@ -9,12 +9,14 @@ from typing import assert_never
 from loom.kernel import commands as c
 from loom.kernel import events as e
 from loom.kernel.state import HomeState, ProjectState
-from loom.kernel.values import Principal, PrincipalKind, put
+from loom.kernel.values import Principal, PrincipalKind, drop, put
 from loom.kernel.work import Refused
 
 
 def tick_home(home: HomeState, principal: Principal, command: c.HomeCommand) -> tuple[e.HomeEvent, ...]:
     """The events of one command about the home. Raises Refused."""
+    if principal.kind in (PrincipalKind.WORKER, PrincipalKind.POLICY):
+        raise Refused("not_allowed", f"{principal.id} is a {principal.kind}; only people and loom itself change a home")
     match command:
         case c.CreateHome(origin, log_key, schema):
             if home.origin:
@@ -65,7 +67,7 @@ def evolve_home(home: HomeState, events: Iterable[e.Event]) -> HomeState:
                 )
                 home = replace(home, projects=projects)
             case e.SettingChanged(name, value, _):
-                home = replace(home, settings=put(home.settings, name, value))
+                home = replace(home, settings=put(home.settings, name, value) if value else drop(home.settings, name))
             case e.BundleKept(name, digest, _):
                 home = replace(home, bundles=put(home.bundles, digest, name))
             case e.PrincipalEnrolled(principal, token_digest, _):

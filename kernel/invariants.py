@@ -24,9 +24,11 @@ from loom.kernel.values import (
     Verdict,
     get,
 )
-from loom.kernel.work import Asking, Rules, Unanswered
+from loom.kernel.work import Asking, Rules, Unanswered, brief
 
+UNFINISHED = (SpawnStatus.READY, SpawnStatus.GRANTED)
 RETRY, REVISE, ABANDON = AnswerWord.RETRY, AnswerWord.REVISE, AnswerWord.ABANDON
+GIVEN_UP = (Verdict.ABANDONED, Verdict.CANCELLED)
 Events = tuple[e.TaskEvent, ...]
 
 
@@ -58,6 +60,8 @@ def objections(
         sentence = law.check(rules, before, after, events)
         if sentence is not None:
             found.append(Violation(f"kernel.{law.name}", sentence, law.remedies))
+    if _way_out(events):
+        return tuple(found)
     names = {kind.__name__ for kind in kinds}
     for rule in rules.bundle.rules:
         if not names.isdisjoint(rule.on):
@@ -65,6 +69,11 @@ def objections(
             if violation is not None:
                 found.append(violation)
     return tuple(found)
+
+
+def _way_out(events: Events) -> bool:
+    """A person gives up. No rule of a bundle is asked: the way out is never closed."""
+    return any(isinstance(event, e.VerdictReached) and event.verdict in GIVEN_UP for event in events)
 
 
 @lru_cache(maxsize=1024)
@@ -82,17 +91,17 @@ def _ask_rule(rule: Rule, before: TaskState | None, after: TaskState, ask: Askin
     try:
         sentence = ask(f"rule {rule.name}", rule.check, View(before or after), view)
     except Unanswered as silence:
-        return Violation(rule.name, str(silence), (RETRY, ABANDON), tuple(view.reads))
-    return None if sentence is None else Violation(rule.name, str(sentence), rule.remedies, tuple(view.reads))
+        return Violation(rule.name, brief(str(silence)), (RETRY, ABANDON), tuple(view.reads))
+    return None if sentence is None else Violation(rule.name, brief(str(sentence)), rule.remedies, tuple(view.reads))
 
 
 # ------------------------------------------------------------------------------------------------------------- shape
 
 
 def _next_actor(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
-    if after.status is Status.DONE or after.gate is not None:
+    if after.status is Status.DONE or (after.gate is not None and after.gate.answers):
         return None
-    if any(s.status in (SpawnStatus.READY, SpawnStatus.GRANTED) for s in after.spawns):
+    if after.parked is None and after.gate is None and any(s.status in UNFINISHED for s in after.spawns):
         return None
     return f"task {after.spec.task} is open and in nobody's queue at stage {after.stage}"
 
@@ -103,34 +112,40 @@ def _deadline(rules: Rules, before: TaskState | None, after: TaskState, events: 
     return None if after.verdict is not Verdict.NONE else f"task {after.spec.task} waits without a deadline"
 
 
-def _settled_verdict(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
-    opened = {event.spawn for event in events if isinstance(event, e.SpawnOpened)}
+def _settled(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
+    """What runs is ended before its stage is left, before a verdict, and before the end."""
     closed = {event.spawn for event in events if isinstance(event, e.AttemptClosed)}
     for state in before.spawns if before else ():
-        if state.status is SpawnStatus.GRANTED and state.id not in closed and state.id not in opened:
-            return f"a verdict while {state.id} is still running"
+        if state.status is SpawnStatus.GRANTED and state.id not in closed:
+            return f"the task goes on while {state.id} is still running"
     return None
 
 
 def _final_verdict(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
     if before is not None and before.verdict is not Verdict.NONE and before.verdict is not after.verdict:
         return f"the verdict {before.verdict} is final; it cannot become {after.verdict}"
+    if after.status is Status.DONE and after.verdict is Verdict.NONE:
+        return f"task {after.spec.task} ended without a verdict"
     return None
 
 
 def _order(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
-    """Stages are entered in the order of the flow; only a rework, or a person's retry, goes back."""
-    flow = before.flow if before else ""
-    last = rules.stages.get((flow, before.stage), -1) if before else -1
-    free = any(isinstance(event, e.Reworked | e.DecisionRecorded | e.FlowChosen) for event in events)
+    """Stages are entered in the order of the flow; only a rework, or a person's word in trouble, goes back."""
+    flow, stage = (before.flow, before.stage) if before else ("", "")
+    last, free = rules.stages.get((flow, stage), -1), False
     for event in events:
-        if isinstance(event, e.StageEntered):
-            place = rules.stages.get((after.flow, event.stage), -1)
+        if isinstance(event, e.Reworked | e.TaskUnparked):
+            free = True
+        elif isinstance(event, e.FlowChosen):
+            flow = event.flow
+            last = rules.stages.get((flow, stage), -1)
+        elif isinstance(event, e.StageEntered):
+            place = rules.stages.get((flow, event.stage), -1)
             if place < 0:
-                return f"flow {after.flow} has no stage {event.stage}"
+                return f"flow {flow} has no stage {event.stage}"
             if place <= last and not free:
                 return f"stage {event.stage} was entered again without a rework"
-            last = place
+            stage, last, free = event.stage, place, False
     return None
 
 
@@ -197,30 +212,40 @@ def _fences(rules: Rules, before: TaskState | None, after: TaskState, events: Ev
 def _current_fence(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
     running = {s.id: s.fence for s in (before.spawns if before else ()) if s.status is SpawnStatus.GRANTED}
     for event in events:
-        if isinstance(event, e.AttemptClosed) and running.get(event.spawn) != event.fence:
+        if isinstance(event, e.AttemptClosed) and running.pop(event.spawn, 0) != event.fence:
             return f"{event.spawn} was ended under fence {event.fence}, which it does not hold"
     return None
+
+
+def _numbers(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
+    """Numbers without a gap, time that does not run back."""
+    n, now_ms = (before.n, before.now_ms) if before else (0, 0)
+    if after.n != n + 1:
+        return f"entry {after.n} does not follow entry {n}"
+    return f"entry {after.n} is at {after.now_ms}, before {now_ms}" if after.now_ms < now_ms else None
 
 
 def _reserved(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
     spent, cap = after.spent, after.caps.cost
     if spent.reserved < 0:
         return "more was released than reserved"
-    if cap and spent.cost + spent.reserved > cap:
+    granted = sum(event.reserved for event in events if isinstance(event, e.AttemptGranted))
+    if cap and granted and spent.cost + spent.reserved > cap:
         return f"{spent.cost} spent and {spent.reserved} reserved are above the cap of {cap}"
     return None
 
 
 LAWS: tuple[Law, ...] = (
+    Law("numbers", (), _numbers, (RETRY, ABANDON)),
     Law("next_actor", (), _next_actor, (RETRY, ABANDON)),
-    Law("deadline", (e.WakeCleared, e.TaskSubmitted), _deadline, (RETRY, ABANDON)),
-    Law("settled_verdict", (e.VerdictReached,), _settled_verdict, (RETRY, ABANDON)),
-    Law("final_verdict", (e.VerdictReached,), _final_verdict, (RETRY, ABANDON)),
+    Law("deadline", (), _deadline, (RETRY, ABANDON)),
+    Law("settled", (e.VerdictReached, e.StageEntered, e.TaskClosed), _settled, (RETRY, ABANDON)),
+    Law("final_verdict", (e.VerdictReached, e.TaskClosed), _final_verdict, (RETRY, ABANDON)),
     Law("order", (e.StageEntered,), _order),
     Law("accepted", (e.VerdictReached,), _accepted),
     Law("decided", (e.DecisionRecorded,), _decided),
     Law("policy_floor", (e.DecisionRecorded,), _policy_floor),
     Law("fences", (e.AttemptGranted,), _fences, (RETRY, ABANDON)),
     Law("current_fence", (e.AttemptClosed,), _current_fence, (RETRY, ABANDON)),
-    Law("reserved", (e.AttemptGranted,), _reserved, (RETRY, ABANDON)),
+    Law("reserved", (e.AttemptGranted, e.AttemptClosed), _reserved, (RETRY, ABANDON)),
 )

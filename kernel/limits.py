@@ -28,18 +28,24 @@ BACKOFF_BASE_MS = 1_000
 BACKOFF_MAX_MS = 60_000
 RATE_WAIT_SWITCH_MS = 600_000
 """A rate limit that ends later than this moves on to the next binding, when there is one."""
+RATE_WAIT_MAX_MS = 24 * 3_600_000
+"""A rate limit that ends later than this is a failure of its binding: no wait without an end."""
 
 TASK_WALL_MS = 7 * 24 * 3_600_000
 GATE_WAIT_MS = 7 * 24 * 3_600_000
 ATTEMPT_WALL_MS = 30 * 60_000
 
 MAX_FINDINGS_PER_ATTEMPT = 100
+MAX_STATEMENTS_PER_ATTEMPT = 100
 MAX_LIVE_FINDINGS = 500
+"""Beyond it only blocking findings are recorded: a blocker is never lost for want of room."""
+MAX_STALL_KEYS = 1_000
+"""Kinds of trouble whose returns are counted in one task; beyond it the rarest old ones are forgotten."""
 MAX_FANOUT = 256
 MAX_MESSAGES = 20
 MAX_MOVES_PER_TICK = 64
 """Stages entered in one tick; a flow that needs more is a loop without work in it."""
 
-assert BACKOFF_BASE_MS <= BACKOFF_MAX_MS <= RATE_WAIT_SWITCH_MS <= GATE_WAIT_MS
+assert BACKOFF_BASE_MS <= BACKOFF_MAX_MS <= RATE_WAIT_SWITCH_MS <= RATE_WAIT_MAX_MS <= GATE_WAIT_MS
 assert TRANSIENT_TRIES <= ATTEMPTS_PER_TASK
 assert MAX_FINDINGS_PER_ATTEMPT <= MAX_LIVE_FINDINGS

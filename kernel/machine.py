@@ -14,21 +14,20 @@ before, and a person is offered remedies. *Rejected*: stale, malformed, not allo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from loom.kernel import commands as c
 from loom.kernel import events as e
-from loom.kernel.answering import answer
-from loom.kernel.attempts import ended, grant
-from loom.kernel.closing import close_unreported
+from loom.kernel.answering import answer, arm_wall
+from loom.kernel.attempts import close, ended, grant, ready_afresh
 from loom.kernel.draft import newborn
 from loom.kernel.effects import Announce, Effect, SetWake
 from loom.kernel.gates import OFFERS, park
 from loom.kernel.invariants import Violation, objections
 from loom.kernel.limits import GATE_WAIT_MS, MAX_INTEGER, SEMANTICS
 from loom.kernel.policies import Policy, digest, effective
-from loom.kernel.stages import conclude, run
+from loom.kernel.stages import conclude, offer_all, run
 from loom.kernel.state import TaskSpec, TaskState
 from loom.kernel.values import (
     TROUBLE,
@@ -36,6 +35,7 @@ from loom.kernel.values import (
     End,
     ParkCode,
     Principal,
+    PrincipalKind,
     SpawnStatus,
     Status,
     Verdict,
@@ -71,13 +71,13 @@ class Rejection:
 class _Recorder:
     """Home reads and unanswered functions of one tick, for the entry."""
 
-    __slots__ = ("_ask", "_home", "reads", "unanswered")
+    __slots__ = ("_ask", "_home", "reads", "silences")
 
     def __init__(self, home: Home, ask: Asking) -> None:
         self._home = home
         self._ask = ask
         self.reads: dict[str, str] = {}
-        self.unanswered: list[str] = []
+        self.silences: dict[str, Unanswered] = {}
 
     def read(self, name: str) -> str:
         if name not in self.reads:
@@ -85,12 +85,12 @@ class _Recorder:
         return self.reads[name]
 
     def ask(self, name: str, function: Any, *arguments: Any) -> Any:
-        if name in self.unanswered:
-            raise Unanswered(name, "no answer in this tick")
+        if name in self.silences:
+            raise self.silences[name]
         try:
             return self._ask(name, function, *arguments)
-        except Unanswered:
-            self.unanswered.append(name)
+        except Unanswered as silence:
+            self.silences[name] = silence
             raise
 
 
@@ -122,7 +122,7 @@ def tick(
         effects=tuple(work.effects),
         task=after,
         violations=violations,
-        unanswered=tuple(recorder.unanswered),
+        unanswered=tuple(silence.recorded for silence in recorder.silences.values()),
         home_reads=tuple(sorted(recorder.reads.items())),
     )
 
@@ -133,12 +133,18 @@ def _begin(
     if not 0 <= now_ms <= MAX_INTEGER:
         raise Refused("bad_time", f"now_ms {now_ms} is out of range")
     if isinstance(command, c.Submit):
+        if principal.kind in (PrincipalKind.WORKER, PrincipalKind.POLICY):
+            raise Refused("not_allowed", f"{principal.id} is a {principal.kind}; it cannot submit a task")
         if task is not None:
             raise Refused("task_exists", f"task {command.task} exists")
         submitted = e.TaskSubmitted(spec=_spec(rules, principal, command), subject=command.subject, now_ms=now_ms)
         work = Work(rules, newborn(submitted), recorder, principal, now_ms, recorder.ask)
         work.events.append(submitted)
         return work
+    if principal.kind not in _MAY.get(type(command), (PrincipalKind.PERSON, PrincipalKind.SYSTEM)):
+        raise Refused(
+            "not_allowed", f"{principal.id} is a {principal.kind}; {type(command).__name__} is not its to give"
+        )
     if task is None:
         raise Refused("no_such_task", "there is no such task in this home")
     if now_ms < task.now_ms:
@@ -146,6 +152,15 @@ def _begin(
     if task.status is Status.DONE:
         raise Refused("task_done", f"task {task.spec.task} is done ({task.verdict}); nothing more can happen to it")
     return Work(rules, task, recorder, principal, now_ms, recorder.ask)
+
+
+_MAY: dict[type, tuple[PrincipalKind, ...]] = {
+    c.Grant: (PrincipalKind.SYSTEM,),
+    c.Wake: (PrincipalKind.SYSTEM,),
+    c.AttemptEnded: (PrincipalKind.WORKER, PrincipalKind.SYSTEM),
+    c.Answer: tuple(PrincipalKind),  # whose answer counts is the gate's to say
+}
+"""Who may give a command; any other is for people and for loom itself. A worker speaks for its attempts only."""
 
 
 def _take(work: Work, command: c.TaskCommand) -> None:
@@ -187,6 +202,9 @@ def _spec(rules: Rules, principal: Principal, command: c.Submit) -> TaskSpec:
     for role, policy in command.policies:
         if role not in rules.roles or policy not in tuple(Policy):
             raise Refused("no_such_policy", f"policy {role}={policy}: no such role or policy in bundle {bundle.name}")
+    caps = command.caps
+    if min(caps.attempts, caps.rounds, caps.tokens, caps.cost, caps.wall_ms) < 0:
+        raise Refused("bad_caps", "a cap of a task is negative; 0 stands for no cap")
     if not command.base or not command.subject:
         raise Refused("no_base", "a task needs the base that its work starts from")
     policies = effective(bundle, command.preset, command.policies)
@@ -220,9 +238,7 @@ def _submit(work: Work, command: c.Submit) -> None:
     pinned = "yes" if command.flow else "no"
     work.emit(e.FlowChosen(flow=command.flow or work.rules.bundle.entry))
     work.emit(e.FactRecorded(name="flow_pinned", value=pinned, by="submit"))
-    due_ms = work.now_ms + command.caps.wall_ms
-    work.emit(e.WakeSet(name="wall", due_ms=due_ms))
-    work.effects.append(SetWake(work.task, "wall", due_ms))
+    arm_wall(work, command.caps.wall_ms)
     work.goto = (work.flow.stages[0].name, ())
     run(work)
 
@@ -240,6 +256,7 @@ def _resume(work: Work, command: c.Resume) -> None:
     if not work.draft.paused:
         raise Refused("not_paused", f"task {work.task} is not paused")
     work.emit(e.TaskResumed(by=work.principal, reason=command.reason))
+    offer_all(work)
 
 
 def _cancel(work: Work) -> None:
@@ -278,19 +295,18 @@ def _object(
     now_ms: int,
     violations: tuple[Violation, ...],
 ) -> Work:
-    """What happens instead: the task, as it was before, is parked with the rules' remedies."""
+    """What happens instead: the task, as it was before, is parked with the rules' remedies. What cannot be undone stays: an
+    attempt that ended has ended and was paid for, a wake that fired has fired."""
     work = Work(rules, task, recorder, principal, now_ms, recorder.ask)
     held: tuple[str, ...] = ()
     if isinstance(command, c.AttemptEnded):
         state = work.draft.spawn(command.spawn)
         if state is not None:
-            close_unreported(work, state, End.OBJECTED)
-            work.emit(
-                e.AttemptReadied(
-                    spawn=state.id, attempt=state.attempt + 1, not_before_ms=now_ms, binding=0, reason="objected"
-                )
-            )
+            close(work, state, replace(command, end=End.OBJECTED))
+            ready_afresh(work, state, "objected")
             held = (state.id,)
+    elif isinstance(command, c.Wake):
+        work.emit(e.WakeCleared(name=command.name))
     for violation in violations:
         work.emit(
             e.ObjectionRaised(

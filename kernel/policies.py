@@ -9,7 +9,7 @@ from enum import StrEnum
 from loom.kernel.evidence import missing
 from loom.kernel.facts import Readable, View, holds
 from loom.kernel.flow import Bundle, Role
-from loom.kernel.values import TROUBLE, AnswerWord, Pairs, get
+from loom.kernel.values import TROUBLE, AnswerWord, Origin, Pairs, get
 
 
 class Policy(StrEnum):
@@ -38,8 +38,10 @@ def effective(bundle: Bundle, preset: str, overrides: Pairs) -> Pairs:
 
 
 def digest(bundle: Bundle, policies: Pairs) -> str:
-    """Hex SHA-256 over the effective policies and the floors that hold under them."""
-    floors = ";".join(f"{r.name}={'' if r.floor is None else ','.join(r.floor)}" for r in bundle.roles)
+    """Hex SHA-256 over the effective policies, and what each role needs and reserves for a person under them."""
+    floors = ";".join(
+        f"{r.name}={'none' if r.floor is None else ','.join(r.floor)}/{r.person_when}" for r in bundle.roles
+    )
     rendered = ";".join(f"{role}={policy}" for role, policy in policies)
     return hashlib.sha256(f"{rendered}|{floors}".encode()).hexdigest()
 
@@ -59,6 +61,8 @@ def rule(role: Role, policy: str, task: Readable, reworkable: bool) -> Ruling:
         return person(f"reserved for a person: {view.reads[-1]}")
     if role.floor is None:
         return person("no floor of evidence is registered for this role")
+    if troubles := view.blockers(Origin.HARNESS):
+        return person("loom itself had trouble: " + ", ".join(f.id for f in troubles))
     blockers = view.blockers()
     if blockers and policy == Policy.AUTO and reworkable:
         return Ruling(AnswerWord.REVISE, "blockers are open", tuple(view.reads))

@@ -12,7 +12,7 @@ from loom.kernel.home import evolve_home, tick_home
 from loom.kernel.machine import Rejection, tick
 from loom.kernel.state import HomeState, TaskState
 from loom.kernel.values import Pairs, Principal
-from loom.kernel.work import Refused, Rules, Unanswered, ask_directly
+from loom.kernel.work import Refused, Rules, ask_directly, recorded_silence
 
 HOME_COMMANDS = (
     c.CreateHome,
@@ -105,8 +105,8 @@ def _take(
     record: Record, command: c.TaskCommand, task: TaskState | None, rules: Rules
 ) -> tuple[tuple[e.Event, ...], TaskState] | str:
     def ask(name: str, function: Any, *arguments: Any) -> Any:
-        if name in record.unanswered:
-            raise Unanswered(name, "no answer was recorded")
+        if silence := recorded_silence(name, record.unanswered):
+            raise silence
         return ask_directly(name, function, *arguments)
 
     taken = tick(rules, task, RecordedHome(record.home_reads), record.principal, command, record.now_ms, ask)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import assert_never
 
 from loom.kernel import events as e
@@ -31,6 +32,8 @@ from loom.kernel.work import POLICY, SYSTEM, Unanswered, Work, say
 LOCAL_CHAIN = ("local",)
 """The chain of agents that need no provider: checks and effects."""
 UNFINISHED = (SpawnStatus.READY, SpawnStatus.GRANTED)
+UNCOUNTED = (Capability.CHECKS, Capability.ACT)
+"""Capabilities whose attempts run no model: no budget counts them."""
 
 
 def run(work: Work) -> None:
@@ -94,16 +97,40 @@ def rework(work: Work, to: str) -> None:
     if stalled:
         names = ", ".join(f.id for f in stalled)
         park(work, ParkCode.STALL, f"the same blocker came back after {STALL_REPEATS} reworks: {names}")
-    elif draft.spent.rounds >= draft.caps.rounds:
+    elif draft.caps.rounds and draft.spent.rounds >= draft.caps.rounds:
         park(work, ParkCode.ROUNDS, f"{draft.spent.rounds} rounds of rework are used up and blockers are still open")
     else:
         go_back(work, to, counted=True)
 
 
-def go_back(work: Work, to: str, *, counted: bool) -> None:
-    """The flow goes back; what was found is carried to the next agents."""
-    work.emit(e.Reworked(to=to, round=work.draft.round + 1, counted=counted, because=work.because()))
+def go_back(work: Work, to: str, *, counted: bool, since: str = "") -> None:
+    """The flow goes back; what was found is carried to the next agents, and what was said from stage `since` on (else
+    `to`) is forgotten. Nothing of the stage that is left goes on running."""
+    stop_running(work)
+    forgets = _agents_since(work, since or to)
+    work.emit(e.Reworked(to=to, round=work.draft.round + 1, counted=counted, because=work.because(), forgets=forgets))
     work.goto = (to, ())
+
+
+def _agents_since(work: Work, stage: str) -> tuple[str, ...]:
+    """The agents that have spoken and whose stages are this one or come after it."""
+    flow = work.flow
+    later = flow.stages[work.rules.stages[flow.name, stage] :]
+    agents = {s.agent for s in later if isinstance(s, Spawn)}
+    agents.update(member.agent for s in later if isinstance(s, Fanout) for member in s.members)
+    return tuple(agent for agent, _ in work.draft.outcomes if agent in agents)
+
+
+def rework_again(work: Work) -> None:
+    """A person wants the rework that was held back: where the present stage goes back to, else where the flow does."""
+    stage = work.stage
+    if isinstance(stage, Gate):
+        to = stage.rework
+    else:
+        options = () if isinstance(stage, Finalize) else stage.on
+        back = [(option.when, option.move.to) for option in options if isinstance(option.move, Rework)]
+        to = next((name for when, name in back if holds(when, work.view)), back[0][1] if back else "")
+    go_back(work, to or work.flow.rework or stage.name, counted=False)
 
 
 def _choose_flow(work: Work, stage: Spawn) -> None:
@@ -147,8 +174,17 @@ def _open_spawns(work: Work, members: tuple[Member, ...], iteration: int) -> Non
     if not work.draft.spawns:
         leave(work)
         return
-    for state in work.draft.spawns:
-        offer(work, state.id)
+    offer_all(work)
+
+
+def offer_all(work: Work) -> None:
+    """Offer every attempt that waits, unless a budget of the task is used up: then it parks."""
+    draft = work.draft
+    if draft.parked is not None or budget_gone(work):
+        return
+    for state in draft.spawns:
+        if state.status is SpawnStatus.READY:
+            work.effects.append(Offer(work.task, state.id, state.attempt, state.not_before_ms))
 
 
 def offer(work: Work, spawn: str) -> None:
@@ -163,16 +199,18 @@ def offer(work: Work, spawn: str) -> None:
 
 
 def budget_gone(work: Work) -> bool:
-    """Whether a cap leaves no room for the attempts that are waiting; if so, the task is parked."""
+    """Whether a cap leaves no room for the attempts that are waiting; if so, the task is parked. Checks and effects cost
+    nothing and need no room."""
     draft = work.draft
+    if draft.verdict is not Verdict.NONE:
+        return False
+    agents = work.rules.agents
+    counted = [s for s in draft.spawns if s.status in UNFINISHED and agents[s.agent].capability not in UNCOUNTED]
+    if not any(s.status is SpawnStatus.READY for s in counted):
+        return False
     caps, spent = draft.caps, draft.spent
     waiting = tuple(s.id for s in draft.spawns if s.status is SpawnStatus.READY)
-    open_attempts = sum(
-        s.status in UNFINISHED and work.rules.agents[s.agent].capability is not Capability.CHECKS for s in draft.spawns
-    )
-    if not waiting or draft.verdict is not Verdict.NONE:
-        return False
-    if caps.attempts and open_attempts and spent.attempts + open_attempts > caps.attempts:
+    if caps.attempts and spent.attempts + len(counted) > caps.attempts:
         park(work, ParkCode.ATTEMPTS, f"the budget of {caps.attempts} agent attempts is used up", waiting)
     elif caps.cost and spent.cost >= caps.cost:
         park(work, ParkCode.COST, f"the budget of {caps.cost} micro-units is used up", waiting)
@@ -185,10 +223,15 @@ def budget_gone(work: Work) -> bool:
 
 def chain_of(work: Work, agent: str) -> tuple[str, ...]:
     """The bindings of an agent, fixed when its spawn opens."""
-    if work.rules.agents[agent].capability in (Capability.CHECKS, Capability.ACT):
+    if work.rules.agents[agent].capability in UNCOUNTED:
         return LOCAL_CHAIN
     chains = {binding.agent: binding.chain for binding in work.draft.spec.bindings}
     return chains.get(agent) or chains.get("*") or LOCAL_CHAIN
+
+
+_BACK = (AnswerWord.REVISE, AnswerWord.APPLY)
+_ANSWERS = (AnswerWord.ACCEPT, *_BACK, AnswerWord.ABANDON)
+"""What a gate of a flow can offer; retry and raise are remedies of trouble."""
 
 
 def consult(work: Work, stage: Gate) -> None:
@@ -200,11 +243,11 @@ def consult(work: Work, stage: Gate) -> None:
         return
     policy = get(draft.spec.policies, stage.role, "human")
     ruling = rule(work.rules.roles[stage.role], policy, draft, reworkable=bool(stage.rework))
-    answers = tuple(word for word in stage.answers if word is not AnswerWord.REVISE or stage.rework)
+    answers = tuple(word for word in stage.answers if word in _ANSWERS and (stage.rework or word not in _BACK))
     if ruling.word is None:
         open_gate(
-            work, role=stage.role, answers=answers, reason=ruling.reason, rework=stage.rework, shows=stage.shows,
-            because=ruling.because,
+            work, role=stage.role, answers=answers or (AnswerWord.ABANDON,), reason=ruling.reason,
+            rework=stage.rework, shows=stage.shows, because=ruling.because,
         )  # fmt: skip
         return
     work.emit(
@@ -226,13 +269,13 @@ def consult(work: Work, stage: Gate) -> None:
     if ruling.word is AnswerWord.REVISE:
         rework(work, stage.rework)
         return
-    record_approval(work, stage.role, POLICY)
+    record_approval(work, stage.role, draft.subject, POLICY)
     go_next(work)
 
 
-def record_approval(work: Work, role: str, by: Principal) -> None:
-    """An approval is evidence about the present subject."""
-    evidence = Evidence(kind=f"approval.{role}", subject=work.draft.subject, outcome="accept", by=by)
+def record_approval(work: Work, role: str, subject: str, by: Principal) -> None:
+    """An approval is evidence about what was approved."""
+    evidence = Evidence(kind=f"approval.{role}", subject=subject, outcome="accept", by=by)
     work.emit(e.EvidenceRecorded(evidence=evidence))
 
 
@@ -243,19 +286,23 @@ def _compute(work: Work, stage: Step) -> None:
     except Unanswered as silence:
         park(work, ParkCode.UNANSWERED, str(silence))
         return
-    for name, value in sorted(written.items()):
-        if value not in alphabet.get(name, ()):
+    if not isinstance(written, Mapping):
+        park(work, ParkCode.UNANSWERED, f"step {stage.name} gave {type(written).__name__}, no mapping of facts")
+        return
+    for name, value in written.items():
+        if name not in alphabet or value not in alphabet[name]:
             park(work, ParkCode.UNANSWERED, f"step {stage.name} wrote {name}={value}, which it does not declare")
             return
-        work.emit(e.FactRecorded(name=name, value=value, by=f"step {stage.name}"))
+    for name in sorted(written):
+        work.emit(e.FactRecorded(name=name, value=written[name], by=f"step {stage.name}"))
     leave(work)
 
 
 def _finalize(work: Work, stage: Finalize) -> None:
     draft = work.draft
-    blockers = live_blockers(draft.findings)
+    blockers = live_blockers(draft.findings) if stage.verdict is Verdict.ACCEPTED else ()
     lacking = missing(stage.needs, draft.subject, draft.evidence)
-    if stage.verdict is Verdict.ACCEPTED and (blockers or lacking):
+    if blockers or lacking:
         names = ", ".join([*lacking, *(f.id for f in blockers)])
         park(work, ParkCode.MISSING, f"not acceptable yet: {names}")
         return

@@ -81,6 +81,8 @@ class SpawnState:
     repairs: int = 0
     repair_output: Text = NO_TEXT
     repair_error: Text = NO_TEXT
+    subject: str = ""
+    """What the task's subject was when the attempt was granted: a judge's word is about this one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -320,8 +320,18 @@ class CarriedMessage:
 
 
 def put(pairs: tuple[tuple[str, V], ...], key: str, value: V) -> tuple[tuple[str, V], ...]:
-    """The pairs with `key` set, sorted by key."""
-    return tuple(sorted([*(pair for pair in pairs if pair[0] != key), (key, value)]))
+    """The pairs with `key` set, sorted by key, as they were before."""
+    for place, (name, _) in enumerate(pairs):
+        if name == key:
+            return (*pairs[:place], (key, value), *pairs[place + 1 :])
+        if name > key:
+            return (*pairs[:place], (key, value), *pairs[place:])
+    return (*pairs, (key, value))
+
+
+def drop(pairs: tuple[tuple[str, V], ...], key: str) -> tuple[tuple[str, V], ...]:
+    """The pairs without `key`."""
+    return tuple(pair for pair in pairs if pair[0] != key)
 
 
 def get(pairs: Iterable[tuple[str, V]], key: str, default: V) -> V:

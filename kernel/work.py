@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ from loom.kernel.draft import Draft, apply
 from loom.kernel.effects import Effect
 from loom.kernel.facts import View
 from loom.kernel.flow import Agent, Bundle, Flow, Role, Stage
-from loom.kernel.limits import SEMANTICS
+from loom.kernel.limits import INLINE_TEXT_BYTES, SEMANTICS
 from loom.kernel.state import SpawnState, TaskState
 from loom.kernel.values import Principal, PrincipalKind, Text
 
@@ -29,12 +29,26 @@ class Refused(Exception):
 
 
 class Unanswered(Exception):
-    """A function of the bundle gave no answer: it took too long or failed. Recorded in the entry as an input."""
+    """A function of the bundle gave no answer: it took too long or failed. Recorded in the entry, with the reason, as an
+    input: replay takes both from there, since a reason may differ from run to run."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name} did not answer: {reason}")
         self.name = name
-        self.reason = reason
+        self.reason = brief(reason)
+        super().__init__(f"{name} did not answer: {self.reason}")
+
+    @property
+    def recorded(self) -> str:
+        """How it stands in the entry."""
+        return f"{self.name}: {self.reason}"
+
+
+def recorded_silence(name: str, unanswered: Iterable[str]) -> Unanswered | None:
+    """The silence of a function that an entry has on record; None: it answered."""
+    for recorded in unanswered:
+        if recorded.startswith(f"{name}: "):
+            return Unanswered(name, recorded[len(name) + 2 :])
+    return None
 
 
 class Home(Protocol):
@@ -141,9 +155,18 @@ class Work:
         return self.rules.agents[spawn.agent]
 
 
+CUT_MARK = " …"
+
+
+def brief(sentence: str) -> str:
+    """The sentence as it may stand inline in an event: valid UTF-8, cut where it is longer than a text may be inline."""
+    data = sentence.encode(errors="replace")
+    if len(data) > INLINE_TEXT_BYTES:
+        return data[: INLINE_TEXT_BYTES - len(CUT_MARK.encode())].decode(errors="ignore") + CUT_MARK
+    return data.decode()
+
+
 def say(sentence: str) -> Text:
-    """A short text of the kernel's own; cut where a text must be inline."""
-    data = sentence.encode()
-    if len(data) > 256:
-        sentence = data[:250].decode(errors="ignore") + " …"
-    return Text(value=sentence, size=len(sentence.encode()))
+    """A short text of the kernel's own."""
+    value = brief(sentence)
+    return Text(value=value, size=len(value.encode()))

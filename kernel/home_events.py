@@ -1,0 +1,75 @@
+"""Events about the home: what happened that concerns many tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from loom.kernel.values import Principal, Text
+
+
+@dataclass(frozen=True, slots=True)
+class HomeCreated:
+    origin: str
+    log_key: str
+    schema: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    epoch: int
+    version: str
+    boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectAdded:
+    project: str
+    name: str
+    place: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRemoved:
+    project: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectTrusted:
+    project: str
+    digest: str
+    content: Text
+    by: Principal
+
+
+@dataclass(frozen=True, slots=True)
+class SettingChanged:
+    name: str
+    value: str
+    by: Principal
+
+
+@dataclass(frozen=True, slots=True)
+class BundleKept:
+    name: str
+    digest: str
+    archive: Text
+
+
+@dataclass(frozen=True, slots=True)
+class PrincipalEnrolled:
+    principal: Principal
+    token_digest: str
+    labels: tuple[str, ...]
+
+
+HomeEvent = (
+    HomeCreated
+    | Started
+    | ProjectAdded
+    | ProjectRemoved
+    | ProjectTrusted
+    | SettingChanged
+    | BundleKept
+    | PrincipalEnrolled
+)
