@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from loom.workers import checks, effects, outputs, processes, prompts, workspaces
+from loom.workers import checks, effects, outputs, processes, prompts, recording, workspaces
 from loom.workers.harnesses.registry import harness_of
 from loom.workers.harnesses.transcript import cut
 from loom.workers.protocol import (
@@ -25,6 +25,7 @@ from loom.workers.protocol import (
     Usage,
     WorkspaceRef,
 )
+from loom.workers.providers import replies
 from loom.workers.providers.recorded import Recorder
 from loom.workers.seams import Command, Hands, HandsError, HandsReply, Job, Position, Provider, Sandbox
 from loom.workers.texts import Redactor, Texts
@@ -132,6 +133,7 @@ class Attempt:
         )
         reply = await self._hands(job, sandbox)
         change = await self._taken(workspace) if workspace and assign.capability == Capability.EDIT else None
+        await self._recorded(reply, change)
         return await self._result(reply, schema, change)
 
     async def _hands(self, job: Job, sandbox: Sandbox) -> HandsReply:
@@ -165,6 +167,19 @@ class Attempt:
     def _provider(self, family: str) -> Provider:
         provider = self._means.providers.of(family)
         return Recorder(provider, Path(self.assign.record)) if self.assign.record else provider
+
+    async def _recorded(self, reply: HandsReply, change: Change | None, ordinal: int = 0) -> None:
+        """Writes down what a tool of its own did; what goes through a provider is recorded there, call by call."""
+        assign = self.assign
+        if not assign.record or harness_of(assign.binding) == "api":
+            return
+        calls: list[replies.Call] = []
+        notes: list[str] = []
+        if change is not None and assign.workspace is not None:
+            repository = await workspaces.open_repository(assign.workspace.source, mirrors=self._means.mirrors)
+            calls, notes = await recording.calls_for(repository, assign.workspace.commit, change.commit)
+        self.notes.extend(notes)
+        recording.write(Path(assign.record), self._position(ordinal), reply, calls, assign.binding.ref)
 
     async def _result(self, reply: HandsReply, schema: dict[str, object] | None, change: Change | None) -> Result:
         assign = self.assign
@@ -215,6 +230,7 @@ class Attempt:
         change = None
         if assign.capability == Capability.EDIT and assign.workspace is not None:
             change = await self._kept(assign.workspace)
+        await self._recorded(reply, None, REPAIR_ORDINAL)
         result = await self._result(reply, schema, change)
         self.notes.append("the output was repaired: by asking the model again with the error")
         return structs.replace(result, repaired=True)

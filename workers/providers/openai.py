@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from loom.workers.protocol import ErrorClass, Usage
 from loom.workers.providers import common, errors, prices
@@ -55,12 +56,11 @@ _HINTS = {
 
 
 def _ollama_url(host: str) -> str:
-    """OLLAMA_HOST may be host, host:port or a URL, without the API's path."""
-    url = host if "://" in host else f"http://{host}"
-    url = url.rstrip("/")
-    if url.count(":") < 2:
-        url += ":11434"
-    return url if url.endswith("/v1") else f"{url}/v1"
+    """OLLAMA_HOST may be host, host:port or a URL, with or without the API's path."""
+    parts = urlsplit(host if "://" in host else f"http://{host}")
+    place = parts.netloc if parts.port or parts.scheme == "https" else f"{parts.netloc}:11434"
+    path = parts.path.rstrip("/")
+    return f"{parts.scheme}://{place}{path if path.endswith('/v1') else f'{path}/v1'}"
 
 
 class OpenAIProvider:
@@ -86,12 +86,8 @@ class OpenAIProvider:
 
     def base_url(self, given: str) -> str:
         """The binding's own address, else the environment's, else the family's."""
-        if given:
-            return given.rstrip("/")
-        named = self._environ.get(self._facts.url_variable, "")
-        if named and self.family == "ollama":
-            return _ollama_url(named)
-        return (named or self._facts.base_url).rstrip("/")
+        named = given or self._environ.get(self._facts.url_variable, "") or self._facts.base_url
+        return _ollama_url(named) if self.family == "ollama" else named.rstrip("/")
 
     def _target(self, request: ModelRequest) -> errors.Target:
         url = self.base_url(request.binding.base_url)

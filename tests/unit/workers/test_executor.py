@@ -424,6 +424,34 @@ async def test_replies_can_be_recorded_and_given_again(worker: Worker) -> None:
     assert () == second.notes
 
 
+async def test_what_a_tool_of_its_own_did_can_be_played_again(worker: Worker) -> None:
+    """A run without a provider is recorded by its end: the same change and output come out of the file."""
+
+    def works(job: Job) -> str:
+        assert job.workspace is not None
+        (job.workspace / "calc.py").write_text("def double(x):\n    return 2 * x\n")
+        (job.workspace / "test_calc.py").unlink()
+        (job.workspace / "neu ä.txt").write_text("new\n")
+        (job.workspace / "link").symlink_to("calc.py")
+        return '{"summary": "by a tool"}'
+
+    worker.harnesses["fake"] = FakeHarness(works)
+    path = worker.folder / "recorded.jsonl"
+    binding = Binding(ref="fake:m", family="fake", model="m", harness="fake")
+    first = await worker.execute(worker.assign(binding, record=str(path)))
+    assert ("not recorded: link is not a text file that loom's own tools can write",) == first.notes
+    again = Binding(ref="recorded:again", family="recorded", model=str(path))
+    ref = WorkspaceRef(source=str(worker.source), commit=worker.commit, base=worker.commit, publish="refs/loom/t2/x")
+    second = await worker.execute(worker.assign(again, workspace=ref))
+    assert second.result is not None
+    assert second.result.change is not None
+    assert {"summary": "by a tool"} == json.loads(second.result.output)
+    assert [("calc.py", "M"), ("neu ä.txt", "A"), ("test_calc.py", "D")] == [
+        (each.path, each.status) for each in second.result.change.paths
+    ]
+    assert "    return 2 * x" == git(worker.source, "show", f"{second.result.change.commit}:calc.py").splitlines()[1]
+
+
 async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110  the harness under test has no event to wait for
