@@ -16,6 +16,10 @@ from loom.workers.seams import HandsError
 LOGIN = {"claudeAiOauth": {"accessToken": "a", "refreshToken": "r", "expiresAt": 1_000}}
 
 
+def no_key(name: str) -> str | None:
+    return None
+
+
 def stream(*lines: dict[str, Any]) -> ClaudeStream:
     made = ClaudeStream("claude:m", "ANTHROPIC_API_KEY", lambda kind, note: None)
     for line in lines:
@@ -100,11 +104,11 @@ def test_a_key_goes_before_a_login_and_its_home_is_empty(tmp_path: Path) -> None
     """With a key the user's login is not touched."""
     (tmp_path / ".claude").mkdir()
     (tmp_path / ".claude" / ".credentials.json").write_text(json.dumps(LOGIN))
-    login = log_in("claude:m", {"ANTHROPIC_AUTH_TOKEN": "t"}.get, tmp_path / "own", tmp_path)
+    login = log_in("claude:m", lambda name: "t" if name == "ANTHROPIC_AUTH_TOKEN" else None, tmp_path / "own", tmp_path)
     assert {"ANTHROPIC_AUTH_TOKEN": "t"} == login.env
     assert [] == list((tmp_path / "own").iterdir())
-    assert is_logged_in({}.get, tmp_path)
-    assert not is_logged_in({}.get, tmp_path / "nobody")
+    assert is_logged_in(no_key, tmp_path)
+    assert not is_logged_in(no_key, tmp_path / "nobody")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +129,7 @@ def test_only_a_refreshed_login_is_brought_back(tmp_path: Path, written: Any, th
     original.parent.mkdir()
     original.write_text(json.dumps(LOGIN))
     (tmp_path / ".claude.json").write_text(json.dumps({"oauthAccount": {"x": 1}, "projects": {"private": 1}}))
-    login = log_in("claude:m", {}.get, tmp_path / "own", tmp_path)
+    login = log_in("claude:m", no_key, tmp_path / "own", tmp_path)
     assert {"oauthAccount": {"x": 1}, "hasCompletedOnboarding": True} == json.loads(
         (tmp_path / "own" / ".claude.json").read_text()
     )
