@@ -25,9 +25,9 @@ from loom.kernel.values import Capability
 
 ALWAYS = ("task", "round", "iteration", "blockers", "messages", "facts")
 """Inputs of every agent: text · int · int (how often this stage was entered) · list of {id, agent, severity, category, path,
-line, message, evidence, suggestion}, what was open when the work was sent back · list of {by, text} · mapping."""
-JUDGING = ("own_findings", "open_findings")
-"""Inputs of agents that judge, as `blockers`: what they found in the round before · what all agents found in this one."""
+line, message, evidence, suggestion}, what was open when the work was sent back and what is open in this round · list of {by, text} · mapping."""
+JUDGING = ("own_findings",)
+"""Inputs of agents that judge: what they found in the round before, as `blockers` plus `status`."""
 WORKSPACE = ("diff", "interdiff", "changed_files")
 """Inputs of agents with a workspace: text ("" : nothing changed yet) · text ("" : nothing was judged before) · list of
 {path, status, added, removed}."""

@@ -39,7 +39,7 @@ from loom.kernel.values import (
     Status,
     Text,
 )
-from loom.kernel.work import SYSTEM, rules_for
+from loom.kernel.work import rules_for
 
 PERSON = Principal("ada", PrincipalKind.PERSON, "test")
 WORKER = Principal("w1", PrincipalKind.WORKER, "fabric")

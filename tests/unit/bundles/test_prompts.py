@@ -44,9 +44,8 @@ FULL = {
     "round": 2,
     "iteration": 2,
     "facts": {"size": "small"},
-    "blockers": [FINDING],
+    "blockers": [FINDING, {**FINDING, "id": "f2", "path": "", "line": 0, "suggestion": ""}],
     "own_findings": [{**FINDING, "message": "what I found"}],
-    "open_findings": [{**FINDING, "id": "f2", "path": "", "line": 0, "message": "disputed", "suggestion": ""}],
     "messages": [{"by": "ada", "text": "Only f, please."}],
     "diff": "--- a/a.py\n+++ b/a.py\n",
     "interdiff": "--- a/a.py\n+++ b/a.py\n@@\n",
@@ -104,7 +103,6 @@ def test_each_prompt_shows_what_it_is_given(code: Bundle) -> None:
     marks = {
         "blockers": "f(0) fails",
         "own_findings": "what I found",
-        "open_findings": "disputed",
         "messages": "Only f, please.",
         "diff": '<material name="diff">',
         "interdiff": '<material name="interdiff">',
