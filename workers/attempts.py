@@ -150,7 +150,7 @@ class Attempt:
         try:
             reply = await harness.run(job, hands)
         except HandsError as error:
-            self.usage, self.transcript = error.usage, error.transcript
+            self.usage, self.transcript, self.sandbox_used = error.usage, error.transcript, error.sandbox
             raise
         self.usage, self.transcript, self.model = reply.usage, reply.transcript, reply.model
         self.sandbox_used = reply.sandbox

@@ -39,6 +39,8 @@ class HandsError(Exception):
         self.status = status
         self.usage = usage or Usage()
         self.transcript = transcript
+        self.sandbox: SandboxUsed | None = None
+        """What contained the work until it failed; a harness sets it."""
 
 
 # -------------------------------------------------------------------------------------------------------- providers

@@ -218,13 +218,16 @@ async def test_a_long_rate_limit_ends_the_attempt_at_once(real: Subject) -> None
     assert asyncio.get_running_loop().time() - started < 20
 
 
-async def test_a_failure_late_in_the_work_keeps_usage_and_transcript(real: Subject) -> None:
-    """What was consumed and done before the failure is in the error."""
+async def test_a_failure_late_in_the_work_keeps_what_is_known(real: Subject) -> None:
+    """What was consumed and done before the failure, and what contained it, is in the error."""
     real.script(*real.edit()[:2], Fail(401))
     error = await failure(real, real.job())
     assert ErrorClass.PERMANENT == error.error_class
     assert (22, 14) == (error.usage.input_tokens, error.usage.output_tokens)
     assert "x = 2" in error.transcript
+    assert error.sandbox is not None
+    assert "none" == error.sandbox.kind
+    assert (real.name == "claude") == ("ANTHROPIC_API_KEY" in error.sandbox.credentials)
 
 
 @pytest.mark.parametrize("step", [Hang(), Say("slow " * 100, seconds=60)], ids=["silent", "slow"])

@@ -12,10 +12,9 @@ from dataclasses import replace
 from loom.workers.harnesses.files import Refused
 from loom.workers.harnesses.tools import Toolbox
 from loom.workers.harnesses.transcript import Transcript, cut
-from loom.workers.protocol import ErrorClass, Usage
+from loom.workers.protocol import ErrorClass, SandboxUsed, Usage
 from loom.workers.providers.prices import added
 from loom.workers.seams import (
-    Command,
     Hands,
     HandsError,
     HandsReply,
@@ -59,6 +58,7 @@ class ApiHarness:
         except HandsError as error:
             error.usage = added(loop.usage, error.usage)
             error.transcript = loop.transcript.text()
+            error.sandbox = loop.contained()
             raise
 
 
@@ -151,15 +151,19 @@ class _Loop:
     def _done(self, reply: ModelReply) -> HandsReply:
         if reply.stop == "length":
             self._notes.append("the answer was cut at the output token limit")
-        sandbox = self._hands.sandbox
-        root = self._job.workspace or self._job.scratch
-        used = sandbox.used(Command(argv=(), cwd=root, env={}))
-        note = f"the model had loom's own tools only, confined to the workspace; search and checks ran in sandbox {sandbox.kind}"
         return HandsReply(
             text=reply.text,
             usage=self.usage,
             model=reply.model,
             transcript=self.transcript.text(),
-            sandbox=type(used)(kind=used.kind, network="none", credentials="", note=note),
+            sandbox=self.contained(),
             notes=tuple(self._notes),
         )
+
+    def contained(self) -> SandboxUsed:
+        """What the record says: file tools are confined by loom itself, commands by the sandbox."""
+        kind = self._hands.sandbox.kind
+        note = (
+            f"the model had loom's own tools only, confined to the workspace; search and checks ran in sandbox {kind}"
+        )
+        return SandboxUsed(kind=kind, network="none", note=note)

@@ -89,29 +89,37 @@ class ClaudeHarness:
         login = await asyncio.to_thread(log_in, job.binding.ref, hands.secret, job.scratch / "home", self._user)
         invocation = await asyncio.to_thread(self.prepare, job, program, login, hands.sandbox.kind)
         stream = ClaudeStream(job.binding.ref, login.name, hands.progress)
-        started = time.monotonic()
+        used = hands.sandbox.used(invocation.command, login.sentence)
         try:
-            done = await hands.run(
-                hands.sandbox.wrap(invocation.command),
-                stdin=invocation.stdin,
-                timeout_ms=job.bound.wall_ms,
-                idle_ms=self._idle_ms,
-                on_line=stream.take,
-            )
+            text = await self._worked(job, hands, invocation, stream)
+        except HandsError as error:
+            error.sandbox = used
+            raise
         finally:
             await asyncio.to_thread(login.bring_back)
-        if stream.result is None:
-            raise _unfinished(job, done, stream, int((time.monotonic() - started) * 1000))
-        text = stream.reply_text()
         return HandsReply(
             text=text,
             usage=stream.usage,
             model=stream.model,
             transcript=stream.transcript.text(),
-            sandbox=hands.sandbox.used(invocation.command, login.sentence),
+            sandbox=used,
             session=stream.session,
             notes=tuple(stream.notes),
         )
+
+    async def _worked(self, job: Job, hands: Hands, invocation: Invocation, stream: ClaudeStream) -> str:
+        """Runs the tool to its end and gives its final text."""
+        started = time.monotonic()
+        done = await hands.run(
+            hands.sandbox.wrap(invocation.command),
+            stdin=invocation.stdin,
+            timeout_ms=job.bound.wall_ms,
+            idle_ms=self._idle_ms,
+            on_line=stream.take,
+        )
+        if stream.result is None:
+            raise _unfinished(job, done, stream, int((time.monotonic() - started) * 1000))
+        return stream.reply_text()
 
     def prepare(self, job: Job, program: str, login: Login, sandbox: str) -> Invocation:
         """The command line, its environment and files for a job in a sandbox of a kind."""
