@@ -30,6 +30,7 @@ class Found:
     severity: str
     place: str
     message: Text
+    evidence: Text
 
 
 @dataclass(slots=True)
@@ -217,7 +218,15 @@ class Chain:
             report = finding["report"]
             place = report.get("place", {})
             where = f"{place.get('path', '')}:{place['line']}" if place.get("line") else place.get("path", "")
-            link.findings.append(Found(finding["id"], report["severity"], where, text_of(report.get("message"))))
+            link.findings.append(
+                Found(
+                    finding["id"],
+                    report["severity"],
+                    where,
+                    text_of(report.get("message")),
+                    text_of(report.get("evidence")),
+                )
+            )
 
     def _EvidenceRecorded(self, fields: dict[str, Any]) -> None:  # noqa: N802
         evidence = fields["evidence"]

@@ -85,7 +85,7 @@ def check(order: Order, settings: Settings, machine: Machine) -> Plan:
     if probed.refusal:
         raise UnavailableProblem(_stop(probed.refusal))
     chains = Chooser(machine, settings.models).chains(agents, choices)
-    place = Path(os.path.abspath(order.directory)) if not probed.is_git else _top(order.directory, probed)
+    place = place_of(order.directory, probed)
     return Plan(
         text=text,
         bundle=bundle,
@@ -168,8 +168,10 @@ def _record(name: str) -> str:
     return str(path)
 
 
-def _top(directory: Path, probed: Probed) -> Path:
-    """The top level of the work tree as bytes on disk: the probe quotes what is not UTF-8, so it is looked for upwards."""
+def place_of(directory: Path, probed: Probed) -> Path:
+    """The directory, or the top level of its work tree, as it is on disk: the probe quotes names that are not UTF-8."""
+    if not probed.is_git:
+        return Path(os.path.realpath(directory))
     here = Path(os.path.realpath(directory))
     for candidate in (here, *here.parents):
         if (candidate / ".git").exists():

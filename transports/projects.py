@@ -113,6 +113,13 @@ def project_id(place: Path) -> str:
     return f"{slug}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}"
 
 
+def path_of(place: str) -> Path:
+    """The path of a project's place in the record; one that is not UTF-8 stands there C-quoted, as git writes it."""
+    if not place.startswith('"'):
+        return Path(place)
+    return Path(os.fsdecode(place[1:-1].encode().decode("unicode_escape").encode("latin-1")))
+
+
 def _child(*words: str | Path) -> bytes:
     """Standard output of `python -m loom.workers.project …`. Its complaints become ours."""
     # -P: the present directory is somebody's project, and no place to import from

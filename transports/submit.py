@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from loom.coordinator.client import Client
@@ -12,7 +14,7 @@ from loom.transports.backends import KEYS
 from loom.transports.errors import UnavailableProblem
 from loom.transports.ids import new_task_id
 from loom.transports.orders import Plan, submission
-from loom.transports.projects import Fetched
+from loom.transports.projects import Fetched, Probed
 from loom.transports.secrets import stored
 
 DRAWS = 3
@@ -22,7 +24,7 @@ DRAWS = 3
 def submit(client: Client, plan: Plan) -> str:
     """Starts the task of a plan, in the client's home. Returns its id."""
     check_keys(client, plan)
-    add_project(client, plan)
+    add_project(client, plan.project, plan.place, plan.probed)
     base = bring(client, plan)
     for _ in range(DRAWS):
         task = new_task_id()
@@ -34,9 +36,10 @@ def submit(client: Client, plan: Plan) -> str:
     raise UnavailableProblem(f"{DRAWS} task ids in a row were taken already.", "loom doctor")
 
 
-def add_project(client: Client, plan: Plan) -> None:
-    """Makes the project known to the home, once."""
-    command = AddProject(project=plan.project, name=plan.place.name or "/", place=str(plan.place), kind=plan.kind)
+def add_project(client: Client, project: str, place: Path, probed: Probed) -> None:
+    """Makes a project known to the home, once. Its place stands there as text, C-quoted when it is not UTF-8."""
+    name = os.fsencode(place.name).decode(errors="replace") or "/"
+    command = AddProject(project=project, name=name, place=probed.top, kind="git" if probed.is_git else "directory")
     answered = client.call(command)
     if answered.code != "project_exists":
         taken(answered)

@@ -24,7 +24,7 @@ SELECT spec, subject, caps FROM submission WHERE task = :row
 -- :spawns
 SELECT id AS row, spawn AS id, agent, stage, iteration, status, chain, attempt, not_before_ms, binding, why, fence, worker, boot,
     price, reserved, bound, granted_ms, outcome, summary
-FROM spawn WHERE task = :row ORDER BY id
+FROM spawn WHERE task = :row ORDER BY spawn.id
 
 -- :attempts
 SELECT attempt.spawn, attempt.number, attempt.fence, attempt.end, attempt.error_class, attempt.message, attempt.binding,

@@ -58,9 +58,10 @@ def test_a_changed_reply_changes_the_course(loom: Cli, project: Path, tmp_path: 
         reply.update(outcome="approve", findings=[])
 
     replies = Script.of_demo().change("challenger", approve, iteration=1).write(tmp_path / "replies.jsonl")
-    code, task = run(loom, project, replies)
-    assert (0, "accepted") == (code, task["verdict"])
-    assert {1} == {spawn["iteration"] for spawn in task["spawns"] if spawn["agent"] == "implementer"}
+    assert 0 == loom("projects", "trust", "--yes", str(project)).code
+    code, found = run(loom, project, replies)
+    assert (0, "accepted") == (code, found["task"]["verdict"])
+    assert {1} == {spawn["iteration"] for spawn in found["spawns"] if spawn["agent"] == "implementer"}
 
 
 def test_a_reviewer_that_is_never_content_ends_at_a_person(loom: Cli, project: Path, tmp_path: Path) -> None:
@@ -74,17 +75,17 @@ def test_a_reviewer_that_is_never_content_ends_at_a_person(loom: Cli, project: P
         if line.get("agent") == "implementer" and line["iteration"] == 2:
             del line["iteration"]
     replies = Script(lines).write(tmp_path / "replies.jsonl")
-    code, task = run(loom, project, replies)
-    assert (3, "open", "") == (code, task["status"], task["verdict"])
-    assert "trouble" == task["gates"][-1]["role"]
+    code, found = run(loom, project, replies)
+    assert (3, "open", "") == (code, found["task"]["status"], found["task"]["verdict"])
+    assert ("trouble", "stall") == (found["gates"][-1]["role"], found["task"]["parked"])
 
 
 def test_the_record_says_that_replies_were_scripted(loom: Cli, project: Path) -> None:
     """Every model of the run is named as what it is: recorded, scripted, and from which file."""
-    _, task = run(loom, project, REPLIES)
+    _, found = run(loom, project, REPLIES)
     served = {
         attempt["execution"]["served_by"]
-        for spawn in task["spawns"]
+        for spawn in found["spawns"]
         for attempt in spawn["attempts"]
         if spawn["agent"] not in ("checks", "deliver")
     }

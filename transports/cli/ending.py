@@ -7,6 +7,7 @@ from typing import Any
 import rich_click as click
 
 from loom.coordinator.home import Home
+from loom.transports.chain import text_of
 from loom.transports.cli import output
 
 WAITING = 3
@@ -72,9 +73,11 @@ def _answer(found: dict[str, Any]) -> None:
 
 
 def branch_of(found: dict[str, Any]) -> str:
-    """The branch that was made ("" : none)."""
-    delivered = str(found["task"]["delivered"] or "")
-    return delivered if delivered.startswith("loom/") else ""
+    """The branch that was made ("" : none): the worker that delivered says so."""
+    branch = f"loom/{found['task']['id']}"
+    delivered = next((each for each in found["spawns"] if each["id"] == found["task"]["delivered"]), None)
+    notes = [text_of(attempt["execution"].get("notes")).value for attempt in delivered["attempts"]] if delivered else []
+    return branch if any(branch in note for note in notes) else ""
 
 
 def _changed(found: dict[str, Any]) -> str:

@@ -116,7 +116,8 @@ class Follower:
         yield self.chain.text
         for link in self.chain.links:
             yield link.note
-            yield from (found.message for found in link.findings[: picture.MAX_FINDINGS])
+            for found in link.findings[: picture.MAX_FINDINGS]:
+                yield from (found.message, found.evidence)
 
     def text(self, text: Text) -> str:
         """The whole of a text that was read."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -194,6 +193,6 @@ def own_work(home: Home, gate: dict[str, Any], revision: str) -> tuple[str, str,
     project = next((each for each in known if each["id"] == gate["project"]), None)
     if project is None or project["kind"] != "git":
         raise UsageProblem("--tree needs a project that is a git repository.")
-    fetched = projects.fetch(home.path, project["id"], Path(project["place"]), revision)
+    fetched = projects.fetch(home.path, project["id"], projects.path_of(project["place"]), revision)
     changed = projects.diff(home.path, project["id"], gate["base"], fetched.commit)
     return fetched.commit, fetched.tree, changed.digest

@@ -5,10 +5,11 @@ A line has the same words on a terminal and in a pipe; only a terminal gets colo
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from loom.transports.chain import Chain, Link, Text
+from loom.transports.chain import Chain, Found, Link, Text
 from loom.transports.cli.output import clean, count, duration, line_of, money
 
 if TYPE_CHECKING:
@@ -24,6 +25,12 @@ WIDE = 100
 MAX_FINDINGS = 5
 """Findings that are shown below a reviewer."""
 
+MAX_LINES = 3
+"""Lines of one summary or finding."""
+READABLE = 110
+"""Columns beyond which prose is hard to read."""
+
+SEVERITIES = {"blocking": ("✗", "red"), "warn": ("!", "yellow"), "info": ("–", "dim")}
 SIGNS = {
     "done": ("✓", "green"),
     "decided": ("✓", "green"),
@@ -37,6 +44,8 @@ SIGNS = {
 }
 BAD_WORDS = frozenset({"block", "failed", "stuck", "empty", "abandon", "unable", "harness"})
 BACK_WORDS = frozenset({"revise", "apply", "raise", "retry"})
+LOCAL = "local"
+"""The reference of agents that need no model."""
 CHECK_WORDS = {"not_applicable": "n/a"}
 
 
@@ -45,19 +54,34 @@ def finished(link: Link, width: int, read: Read) -> Iterator[Styled]:
     from rich.text import Text as Styled
 
     yield _line(link, width, link.ended_ms)
-    room = max(20, width - 6)
+    room = max(20, min(width, READABLE) - 6)
     for found in link.findings[:MAX_FINDINGS]:
-        sign, style = (
-            ("✗", "red") if found.severity == "blocking" else ("–", "yellow" if found.severity == "warn" else "dim")
-        )
-        where = f"{clean(found.place)}  " if found.place else ""
-        yield Styled.assemble(
-            "    ", (f"{sign} {found.id} ", style), (where, "bold"), line_of(read(found.message), room - len(where) - 6)
-        )
+        yield from _finding(found, room, read)
     if len(link.findings) > MAX_FINDINGS:
         yield Styled(f"    … and {len(link.findings) - MAX_FINDINGS} more findings", style="dim")
-    if not link.findings and (said := line_of(read(link.note), room)):
-        yield Styled(f"    {said}", style="red" if link.state == "failed" else "dim")
+    if not link.findings and not link.checks:
+        style = "red" if link.state == "failed" else "dim"
+        for line in _wrapped(read(link.note), room):
+            yield Styled(f"    {line}", style=style)
+
+
+def _finding(found: Found, room: int, read: Read) -> Iterator[Styled]:
+    """Where it is and what is wrong; of a blocking one also what shows it."""
+    from rich.text import Text as Styled
+
+    sign, style = SEVERITIES[found.severity]
+    where = f"{clean(found.place)}  " if found.place else ""
+    yield Styled.assemble("    ", (f"{sign} {found.id}  ", style), (where.rstrip(), "bold"))
+    for line in _wrapped(read(found.message), room - 4):
+        yield Styled(f"        {line}")
+    if found.severity == "blocking":
+        for line in _wrapped(read(found.evidence), room - 4):
+            yield Styled(f"        {line}", style="dim")
+
+
+def _wrapped(text: str, room: int) -> list[str]:
+    """A text's words in a few lines; what does not fit is marked."""
+    return textwrap.wrap(clean(" ".join(text.split())), room, max_lines=MAX_LINES, placeholder=" …")
 
 
 def moving(chain: Chain, width: int, now_ms: int, live: dict[str, str]) -> Iterator[Styled]:
@@ -107,7 +131,7 @@ def _line(link: Link, width: int, until_ms: int) -> Styled:
     again = f" {link.iteration}" if link.iteration > 1 else ""
     parts: list[str | tuple[str, str]] = ["  ", (sign, style), " ", f"{clean(link.agent) + again:<20}", "  "]
     if width >= WIDE:
-        model = link.model or link.reference
+        model = link.model or (link.reference if link.reference != LOCAL else "")
         model = model if len(model) <= 32 else f"…{model[-31:]}"
         parts += [(f"{clean(model):<32}", "dim"), "  "]
         tokens = f"{count(link.input_tokens)} → {count(link.output_tokens)}" if link.output_tokens else ""
@@ -134,7 +158,8 @@ def _said(link: Link) -> tuple[str, str]:
         return f"{link.word or link.state}{tries}", "red" if link.state == "failed" else "yellow"
     if link.checks:
         words = " · ".join(f"{name} {CHECK_WORDS.get(word, word)}" for name, word in link.checks.items())
-        return words, "red" if "failed" in link.checks.values() else "green"
+        outcomes = set(link.checks.values())
+        return words, "red" if "failed" in outcomes else "yellow" if "skipped" in outcomes else "green"
     blocking = f" · {link.blocking} blocking" if link.blocking else ""
     bad = link.word in BAD_WORDS or bool(link.blocking)
     return f"{link.word}{blocking}{tries}", "red" if bad else "green"

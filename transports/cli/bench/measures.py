@@ -116,7 +116,9 @@ def late_against_early() -> float:
             time.sleep(0.02)
         with sqlite3.connect(f"file:{rig.home.database}?mode=ro", uri=True) as connection:
             row = connection.execute("SELECT id FROM task WHERE task = ?", (task,)).fetchone()
-            times: list[int] = [t for (t,) in connection.execute("SELECT now_ms FROM entry WHERE task = ? ORDER BY n", row)]
+            times: list[int] = [
+                t for (t,) in connection.execute("SELECT now_ms FROM entry WHERE task = ? ORDER BY n", row)
+            ]
         connection.close()
     early = times[2 * (EARLY + WINDOW)] - times[2 * EARLY]
     late = times[2 * (LATE + WINDOW)] - times[2 * LATE]

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from loom.transports.errors import UnavailableProblem, UsageProblem
 
-SOURCE = Path(__file__).parent / "sample"
-REPLIES = Path(__file__).parent / "replies.jsonl"
+HERE = Path(__file__).resolve().parent
+SOURCE = HERE / "sample"
+REPLIES = HERE / "replies.jsonl"
 RENAMED = {"gitignore": ".gitignore"}
 """Files that would act on loom's own repository under their real name."""
 GIT_S = 60

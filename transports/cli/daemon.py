@@ -1,0 +1,77 @@
+"""`loom daemon`: the coordinator of this home, as a process that a person starts and stops."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from loom.transports.cli import homes, output
+from loom.transports.cli.options import as_json
+
+
+@click.group()
+def daemon() -> None:
+    """The coordinator of this home. Commands start it when they need it; it leaves when it is idle."""
+
+
+@daemon.command()
+@as_json
+@click.pass_context
+def start(context: click.Context, as_json: bool) -> None:
+    """Start the coordinator, if none runs."""
+    from loom.transports.asking import connect
+
+    with connect(homes.resolve(context)) as client:
+        found = client.describe()
+    _say(found, as_json, f"runs (process {found['pid']}, epoch {found['epoch']})")
+
+
+@daemon.command()
+@click.option("--workers", is_flag=True, help="Also let the workers go, when they are done.")
+@as_json
+@click.pass_context
+def stop(context: click.Context, workers: bool, as_json: bool) -> None:
+    """Stop the coordinator. What workers run goes on, and is reported to the next one."""
+    from loom.coordinator.client import Client
+
+    home = homes.opened(context)
+    pid = home.running()
+    if pid:
+        with Client.connect(home, start=False) as client:
+            client.leave(workers=workers)
+    _say({"pid": pid, "stopped": bool(pid)}, as_json, "has stopped" if pid else "does not run")
+
+
+@daemon.command()
+@as_json
+@click.pass_context
+def status(context: click.Context, as_json: bool) -> None:
+    """Show the coordinator and its workers."""
+    from loom.coordinator.client import Client
+
+    home = homes.opened(context)
+    if not home.running():
+        _say({"pid": 0}, as_json, "does not run")
+        return
+    with Client.connect(home, start=False) as client:
+        found = client.describe()
+    _say(found, as_json, f"runs (process {found['pid']}, epoch {found['epoch']}, up {output.duration(found['up_ms'])})")
+    if as_json:
+        return
+    rows = [
+        (
+            each["worker"],
+            str(each["pid"]),
+            f"{each['free']} of {each['slots']}",
+            ", ".join(each["sandboxes"]),
+            ", ".join(each["harnesses"]),
+        )
+        for each in found["workers"]
+    ]
+    output.table(["worker", ">process", ">free", "sandboxes", "harnesses"], rows, empty="No worker is there.")
+
+
+def _say(found: dict[str, object], as_json: bool, words: str) -> None:
+    if as_json:
+        output.print_json(found)
+    else:
+        output.say(f"The coordinator {words}.")
