@@ -78,9 +78,6 @@ def unfit(work: Work, state: SpawnState, command: c.AttemptEnded) -> str:
 def take_report(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
     """Record everything the report brings, and settle the spawn."""
     agent = work.agent(state)
-    hands = Principal(
-        id=command.execution.worker or state.worker, kind=PrincipalKind.WORKER, via="fabric", acting_for=agent.name
-    )
     _facts(work, agent, command)
     take_measures(work, state, command)
     take_change(work, state, command)
@@ -88,10 +85,12 @@ def take_report(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
         if name in agent.makes:
             version = 1 + max((a.version for a in work.draft.artifacts if a.name == name), default=0)
             work.emit(e.ArtifactMade(Artifact(name=name, version=version, spawn=state.id, text=text)))
-    _statements(work, state, agent, command, hands)
-    _findings(work, state, command)
+    _statements(work, state, agent, command)
+    if command.findings:
+        _findings(work, state, command)
     if agent.judges:
-        evidence = Evidence(kind=f"review.{agent.name}", subject=work.draft.subject, outcome=command.outcome, by=hands)
+        by = _hands(state, agent, command)
+        evidence = Evidence(kind=f"review.{agent.name}", subject=work.draft.subject, outcome=command.outcome, by=by)
         work.emit(e.EvidenceRecorded(evidence=evidence, spawn=state.id, summary=command.summary))
     work.emit(e.SpawnSettled(spawn=state.id, agent=agent.name, outcome=command.outcome, summary=command.summary))
 
@@ -138,10 +137,17 @@ def take_change(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
     )
 
 
-def _statements(work: Work, state: SpawnState, agent: Agent, command: c.AttemptEnded, hands: Principal) -> None:
+def _hands(state: SpawnState, agent: Agent, command: c.AttemptEnded) -> Principal:
+    """The worker that carried the attempt out, for the agent."""
+    worker = command.execution.worker or state.worker
+    return Principal(id=worker, kind=PrincipalKind.WORKER, via="fabric", acting_for=agent.name)
+
+
+def _statements(work: Work, state: SpawnState, agent: Agent, command: c.AttemptEnded) -> None:
     """Measured evidence is taken from agents of capability checks only, about the subject that the worker saw."""
     if agent.capability is not Capability.CHECKS:
         return
+    hands = _hands(state, agent, command)
     for said in command.statements:
         evidence = Evidence(kind=said.kind, subject=work.draft.subject, outcome=said.outcome, by=hands)
         work.emit(e.EvidenceRecorded(evidence=evidence, spawn=state.id, summary=said.summary, output=said.output))

@@ -41,7 +41,7 @@ from loom.kernel.values import (
     SpawnStatus,
     Status,
     Verdict,
-    get,
+    find,
 )
 from loom.kernel.work import Refused, Work
 
@@ -242,7 +242,7 @@ def _raise(work: Work, command: c.Answer, parked: Parked | None) -> None:
 def _keep_deadline(work: Work) -> None:
     """Every wait has an end: a task that goes on after its time was used up gets that time once more."""
     draft = work.draft
-    if draft.status is Status.OPEN and draft.verdict is Verdict.NONE and not get(draft.wakes, "wall", 0):
+    if draft.status is Status.OPEN and draft.verdict is Verdict.NONE and not find(draft.wakes, "wall", 0):
         arm_wall(work, draft.caps.wall_ms)
 
 

@@ -330,6 +330,8 @@ def _note_budgets(work: Work) -> None:
     """80 and 100 percent of a budget are events."""
     draft = work.draft
     caps, spent = draft.caps, draft.spent
+    if not (caps.cost or caps.tokens or caps.attempts):
+        return
     before = next(event for event in work.events if isinstance(event, e.AttemptClosed))
     used = before.usage.input_tokens + before.usage.output_tokens
     for name, cap, now, step in (

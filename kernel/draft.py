@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from loom.kernel import events as e
+from loom.kernel.copying import copier, filler
 from loom.kernel.facts import bad_work
 from loom.kernel.limits import MAX_MESSAGES, MAX_STALL_KEYS
 from loom.kernel.state import GateState, Parked, SpawnState, TaskSpec, TaskState
@@ -32,13 +33,15 @@ from loom.kernel.values import (
     put,
 )
 
-_FIELDS = tuple(field.name for field in fields(TaskState))
+_fill = filler(TaskState)
+_frozen = copier(TaskState)
+_spawn_with = copier(SpawnState)
 
 
 class Draft:
     """A task's state in the making: the fields of TaskState, writable."""
 
-    __slots__ = _FIELDS
+    __slots__ = tuple(field.name for field in fields(TaskState))
 
     spec: TaskSpec
     n: int
@@ -74,8 +77,7 @@ class Draft:
     wakes: Counts
 
     def __init__(self, task: TaskState) -> None:
-        for name in _FIELDS:
-            setattr(self, name, getattr(task, name))
+        _fill(self, task)
 
     def spawn(self, spawn: str) -> SpawnState | None:
         """The spawn of the present stage with this id."""
@@ -86,17 +88,14 @@ class Draft:
 
     def change_spawn(self, spawn: str, **changes: Any) -> None:
         """Replace fields of one spawn; an unknown id changes nothing."""
-        self.spawns = tuple(replace(s, **changes) if s.id == spawn else s for s in self.spawns)
+        for place, state in enumerate(self.spawns):
+            if state.id == spawn:
+                self.spawns = (*self.spawns[:place], _spawn_with(state, **changes), *self.spawns[place + 1 :])
+                return
 
     def freeze(self, now_ms: int) -> TaskState:
         """The next state: one entry later."""
-        values = [getattr(self, name) for name in _FIELDS]
-        values[_N] += 1
-        values[_NOW] = now_ms
-        return TaskState(*values)
-
-
-_N, _NOW = _FIELDS.index("n"), _FIELDS.index("now_ms")
+        return _frozen(self, n=self.n + 1, now_ms=now_ms)
 
 
 def newborn(event: e.TaskSubmitted) -> TaskState:
@@ -148,15 +147,10 @@ def evolve(task: TaskState | None, events: Iterable[e.Event], now_ms: int) -> Ta
         task = newborn(first)
     draft = Draft(task)
     for event in happened:
-        apply(draft, event)
+        fold = FOLDS.get(type(event))
+        if fold is not None:  # an event without a fold concerns only history and projections
+            fold(draft, event)
     return draft.freeze(now_ms)
-
-
-def apply(draft: Draft, event: e.Event) -> None:
-    """Fold one event into the draft. An event that concerns only history and projections changes nothing."""
-    fold = _FOLDS.get(type(event))
-    if fold is not None:
-        fold(draft, event)
 
 
 def _flow_chosen(d: Draft, v: e.FlowChosen) -> None:
@@ -366,7 +360,7 @@ def _task_closed(d: Draft, v: e.TaskClosed) -> None:
     d.wakes = ()
 
 
-_FOLDS: dict[type, Callable[[Draft, Any], None]] = {
+FOLDS: dict[type, Callable[[Draft, Any], None]] = {
     e.FlowChosen: _flow_chosen,
     e.StageEntered: _stage_entered,
     e.SpawnOpened: _spawn_opened,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from loom.kernel.home_events import BundleKept as BundleKept
 from loom.kernel.home_events import HomeCreated as HomeCreated
-from loom.kernel.home_events import HomeEvent
+from loom.kernel.home_events import HomeEvent as HomeEvent
 from loom.kernel.home_events import PrincipalEnrolled as PrincipalEnrolled
 from loom.kernel.home_events import ProjectAdded as ProjectAdded
 from loom.kernel.home_events import ProjectRemoved as ProjectRemoved

@@ -7,7 +7,7 @@ from loom.kernel.effects import Announce, SetWake
 from loom.kernel.evidence import missing
 from loom.kernel.flow import Finalize
 from loom.kernel.limits import GATE_WAIT_MS
-from loom.kernel.values import TROUBLE, AnswerWord, Capability, ParkCode, Verdict, get
+from loom.kernel.values import TROUBLE, AnswerWord, Capability, ParkCode, Verdict, find
 from loom.kernel.work import Work, say
 
 ACCEPT, REVISE, ABANDON = AnswerWord.ACCEPT, AnswerWord.REVISE, AnswerWord.ABANDON
@@ -90,7 +90,7 @@ def _possible(work: Work, word: AnswerWord, code: ParkCode, spawns: tuple[str, .
     if draft.verdict is not Verdict.NONE:
         return word in (RETRY, ABANDON)
     if word is REVISE:
-        return bool(work.flow.rework) and get(draft.iterations, work.flow.rework, 0) > 0
+        return bool(work.flow.rework) and find(draft.iterations, work.flow.rework, 0) > 0
     if word is ACCEPT:
         stage = work.stage
         if isinstance(stage, Finalize):  # blockers can be accepted by name; evidence that is missing cannot

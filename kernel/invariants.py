@@ -22,6 +22,7 @@ from loom.kernel.values import (
     SpawnStatus,
     Status,
     Verdict,
+    find,
     get,
 )
 from loom.kernel.work import Asking, Rules, Unanswered, brief
@@ -55,12 +56,12 @@ def objections(
 ) -> tuple[Violation, ...]:
     """Every rule's no to this tick: the kernel's laws first, then the bundle's rules."""
     found = []
-    kinds = {type(event) for event in events}
-    for law in _laws_for(frozenset(kinds)):
+    kinds = frozenset(map(type, events))
+    for law in _laws_for(kinds):
         sentence = law.check(rules, before, after, events)
         if sentence is not None:
             found.append(Violation(f"kernel.{law.name}", sentence, law.remedies))
-    if _way_out(events):
+    if not rules.bundle.rules or _way_out(events):
         return tuple(found)
     names = {kind.__name__ for kind in kinds}
     for rule in rules.bundle.rules:
@@ -101,13 +102,15 @@ def _ask_rule(rule: Rule, before: TaskState | None, after: TaskState, ask: Askin
 def _next_actor(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
     if after.status is Status.DONE or (after.gate is not None and after.gate.answers):
         return None
-    if after.parked is None and after.gate is None and any(s.status in UNFINISHED for s in after.spawns):
-        return None
+    if after.parked is None and after.gate is None:
+        for state in after.spawns:
+            if state.status in UNFINISHED:
+                return None
     return f"task {after.spec.task} is open and in nobody's queue at stage {after.stage}"
 
 
 def _deadline(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
-    if after.status is Status.DONE or after.gate is not None or get(after.wakes, "wall", 0):
+    if after.status is Status.DONE or after.gate is not None or find(after.wakes, "wall", 0):
         return None
     return None if after.verdict is not Verdict.NONE else f"task {after.spec.task} waits without a deadline"
 

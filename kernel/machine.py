@@ -39,7 +39,7 @@ from loom.kernel.values import (
     SpawnStatus,
     Status,
     Verdict,
-    get,
+    find,
 )
 from loom.kernel.work import SYSTEM, Asking, Home, Refused, Rules, Unanswered, Work, ask_directly
 
@@ -267,7 +267,7 @@ def _cancel(work: Work) -> None:
 
 def _wake(work: Work, command: c.Wake) -> None:
     draft = work.draft
-    due_ms = get(draft.wakes, command.name, 0)
+    due_ms = find(draft.wakes, command.name, 0)
     if not due_ms or due_ms > work.now_ms:
         raise Refused("not_due", f"wake {command.name} of task {work.task} is not due")
     if command.name == "gate" and draft.gate is not None:

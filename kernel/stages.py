@@ -25,6 +25,7 @@ from loom.kernel.values import (
     Principal,
     SpawnStatus,
     Verdict,
+    find,
     get,
 )
 from loom.kernel.work import POLICY, SYSTEM, Unanswered, Work, say
@@ -93,7 +94,7 @@ def _move(work: Work, move: Move) -> None:
 def rework(work: Work, to: str) -> None:
     """Back to a stage with the live findings, unless the same trouble keeps coming back or the rounds are used up."""
     draft = work.draft
-    stalled = [f for f in live_blockers(draft.findings) if get(draft.stalls, f.report.stall_key, 0) >= STALL_REPEATS]
+    stalled = [f for f in live_blockers(draft.findings) if find(draft.stalls, f.report.stall_key, 0) >= STALL_REPEATS]
     if stalled:
         names = ", ".join(f.id for f in stalled)
         park(work, ParkCode.STALL, f"the same blocker came back after {STALL_REPEATS} reworks: {names}")
@@ -144,7 +145,7 @@ def _choose_flow(work: Work, stage: Spawn) -> None:
 
 def _enter(work: Work, name: str, because: tuple[str, ...]) -> None:
     draft = work.draft
-    iteration = get(draft.iterations, name, 0) + 1
+    iteration = find(draft.iterations, name, 0) + 1
     work.emit(e.StageEntered(stage=name, iteration=iteration, because=because))
     stage = work.rules.stage(draft.flow, name)
     match stage:
@@ -320,7 +321,7 @@ def conclude(work: Work, verdict: Verdict, by: Principal, *, deliver: str = "") 
     if not deliver:
         work.emit(e.TaskClosed())
         return
-    iteration = get(draft.iterations, draft.stage, 1)
+    iteration = find(draft.iterations, draft.stage, 1)
     spawn = f"{work.task}/{draft.stage}.{iteration}/{deliver}"
     work.emit(e.SpawnOpened(spawn=spawn, agent=deliver, stage=draft.stage, iteration=iteration, chain=LOCAL_CHAIN))
     offer(work, spawn)

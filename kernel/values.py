@@ -6,6 +6,7 @@ integer micro-units, time in integer milliseconds UTC. Pairs stand for maps: sor
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -321,12 +322,15 @@ class CarriedMessage:
 
 def put(pairs: tuple[tuple[str, V], ...], key: str, value: V) -> tuple[tuple[str, V], ...]:
     """The pairs with `key` set, sorted by key, as they were before."""
-    for place, (name, _) in enumerate(pairs):
-        if name == key:
-            return (*pairs[:place], (key, value), *pairs[place + 1 :])
-        if name > key:
-            return (*pairs[:place], (key, value), *pairs[place:])
-    return (*pairs, (key, value))
+    place = bisect_left(pairs, (key,))
+    after = place + 1 if place < len(pairs) and pairs[place][0] == key else place
+    return (*pairs[:place], (key, value), *pairs[after:])
+
+
+def find(pairs: tuple[tuple[str, V], ...], key: str, default: V) -> V:
+    """The value of `key` among pairs that `put` keeps in order, or `default`."""
+    place = bisect_left(pairs, (key,))
+    return pairs[place][1] if place < len(pairs) and pairs[place][0] == key else default
 
 
 def drop(pairs: tuple[tuple[str, V], ...], key: str) -> tuple[tuple[str, V], ...]:
@@ -335,7 +339,7 @@ def drop(pairs: tuple[tuple[str, V], ...], key: str) -> tuple[tuple[str, V], ...
 
 
 def get(pairs: Iterable[tuple[str, V]], key: str, default: V) -> V:
-    """The value of `key`, or `default`."""
+    """The value of `key`, or `default`; the pairs may stand in any order."""
     for name, value in pairs:
         if name == key:
             return value

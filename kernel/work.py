@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from loom.kernel import events as e
-from loom.kernel.draft import Draft, apply
+from loom.kernel.draft import FOLDS, Draft
 from loom.kernel.effects import Effect
 from loom.kernel.facts import View
 from loom.kernel.flow import Agent, Bundle, Flow, Role, Stage
@@ -122,7 +122,9 @@ class Work:
 
     def emit(self, event: e.TaskEvent) -> None:
         self.events.append(event)
-        apply(self.draft, event)
+        fold = FOLDS.get(type(event))
+        if fold is not None:
+            fold(self.draft, event)
 
     @property
     def view(self) -> View:
