@@ -15,24 +15,33 @@ def boot_ms() -> int:
 
 
 class Wall:
-    """The `now_ms` of turns: UTC, never smaller than the one before. `jumped`: the clock was set since the last look."""
+    """The `now_ms` of turns: UTC milliseconds, never smaller than the one before.
 
-    def __init__(self, last_ms: int) -> None:
+    When the wall clock is set back, `now_ms` goes on at half speed until the wall has caught up: nothing that waits for a
+    time waits for hours, and nothing is earlier than what is recorded.
+    """
+
+    def __init__(self, last_ms: int, wall_ms: int, boot_ms: int) -> None:
         """last_ms: the last `now_ms` of the ledger."""
-        self._last_ms = last_ms
-        self._offset_ms = time.time_ns() // 1_000_000 - boot_ms()
-        self.jumped_ms = 0
+        self._last_ms, self._boot_ms = last_ms, boot_ms
+        self._offset_ms = wall_ms - boot_ms
+        self._jumped_ms = 0
+
+    def at(self, wall_ms: int, boot_ms: int) -> int:
+        """The time token now, by both clocks."""
+        if abs(wall_ms - boot_ms - self._offset_ms) > JUMP_MS:
+            self._jumped_ms += wall_ms - boot_ms - self._offset_ms
+            self._offset_ms = wall_ms - boot_ms
+        slow_ms = self._last_ms + (boot_ms - self._boot_ms) // 2
+        if wall_ms >= slow_ms:
+            self._last_ms, self._boot_ms = wall_ms, boot_ms
+        return max(wall_ms, slow_ms)
 
     def now_ms(self) -> int:
-        wall_ms = time.time_ns() // 1_000_000
-        offset_ms = wall_ms - boot_ms()
-        if abs(offset_ms - self._offset_ms) > JUMP_MS:
-            self.jumped_ms = offset_ms - self._offset_ms
-        self._offset_ms = offset_ms
-        self._last_ms = max(self._last_ms, wall_ms)
-        return self._last_ms
+        """The time token now, by the machine's clocks."""
+        return self.at(time.time_ns() // 1_000_000, boot_ms())
 
     def take_jump(self) -> int:
         """By how much the clock was set since the last call (0: not)."""
-        jumped, self.jumped_ms = self.jumped_ms, 0
+        jumped, self._jumped_ms = self._jumped_ms, 0
         return jumped

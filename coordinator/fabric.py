@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
@@ -67,7 +68,7 @@ class Fabric:
         self._home, self._options, self._log = home, options, log
         self.core = opened.core
         self._files = BlobFiles(home.blobs)
-        self._wall = Wall(self.core.head.now_ms)
+        self._wall = Wall(self.core.head.now_ms, time.time_ns() // 1_000_000, boot_ms())
         self._started_ms = boot_ms()
         self.sessions = self._make_sessions(opened)
         self.desk = Desk(opened.principals, has_blob=self._has_blob, describe=self._describe, log=log)

@@ -49,6 +49,8 @@ STOP_HARD_MS = 10_000
 """A polite Stop becomes a hard one after this time."""
 DEAF_MS = 3_000
 """A gap between two ticks that is longer means that nothing could be heard: full leases again."""
+ASSIGN_TRIES = 5
+"""An assignment is sent so often at most; then its lease runs out, unless the worker says Hello."""
 PROGRESS_KEPT = 1_000
 
 
@@ -266,7 +268,7 @@ class Sessions:
             return
         if lease.stopping:
             self._send_stop(session, lease, mono_ms)
-        elif not lease.answered and lease.boot == session.hello.boot:
+        elif not lease.answered and lease.boot == session.hello.boot and lease.sent < ASSIGN_TRIES:
             self._send_assign(session, lease, mono_ms)
 
     # ----------------------------------------------------------------------------------------------- the turn
@@ -323,6 +325,7 @@ class Sessions:
                 self.endings.end(lease, End.FAILED, ErrorClass.PERMANENT, f"no assignment could be made: {error}")
                 return
         lease.sent += 1
+        self.leases.extend(lease, mono_ms)  # the worker counts its lease from when this one reaches it
         lease.again_ms = mono_ms + self.timing.resend_ms
         self._tell(session.peer, lease.assign)
 
