@@ -87,8 +87,7 @@ def open_writer(path: Path, folder: Path = SCHEMA) -> tuple[sqlite3.Connection, 
         if version > len(known):
             raise StoreNewer(f"{path} has schema {version}; this loom knows {len(known)}.")
         _settings(connection)
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("ROLLBACK")
+        _try_writing(connection, version)
         pending = known[version:]
         if pending:
             _migrate(connection, pending, [])
@@ -155,6 +154,13 @@ def _settings(connection: sqlite3.Connection) -> None:
         "cell_size_check = ON",
     ):
         connection.execute(f"PRAGMA {setting}")
+
+
+def _try_writing(connection: sqlite3.Connection, version: int) -> None:
+    """SQLite opens what it cannot write for reading, without a word; only a write tells."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.execute("ROLLBACK")
 
 
 def _migrate(connection: sqlite3.Connection, pending: list[Path], before: list[str]) -> None:
