@@ -28,6 +28,7 @@ from loom.kernel.values import (
     Execution,
     FindingReport,
     Origin,
+    Pairs,
     Place,
     Principal,
     PrincipalKind,
@@ -143,7 +144,7 @@ def _ended(
         message=texts.text(message, "message"),
         not_before_ms=report.not_before_ms,
         outcome=said.outcome,
-        facts=tuple(sorted({**said.facts, **result.measured}.items())),
+        facts=_facts(said, result, agent),
         findings=findings,
         artifacts=artifacts,
         statements=tuple(
@@ -175,6 +176,15 @@ def _read(report: Report, result: Result, agent: Agent | None) -> tuple[Said, st
         return _said.decode(result.output), ""
     except (msgspec.MsgspecError, ValueError) as error:
         return Said(outcome=""), f"the output cannot be read: {error}"
+
+
+def _facts(said: Said, result: Result, agent: Agent | None) -> Pairs:
+    """Facts that the agent may say, from its output; facts that are measured, from the hands. Neither for the other."""
+    if agent is None:
+        return ()
+    spoken = {name: said.facts[name] for name, _ in agent.facts if name in said.facts}
+    measured = {m.fact: result.measured[m.fact] for m in agent.measures if m.fact in result.measured}
+    return tuple(sorted({**spoken, **measured}.items()))
 
 
 def _outcome_of_hands(agent: Agent, result: Result) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import msgspec
 
 from loom.coordinator.bindings import BadReference, to_binding
 from loom.coordinator.inbox import Granted
-from loom.kernel.flow import Agent
+from loom.kernel.flow import Agent, Bundle
 from loom.kernel.state import HomeState, ProjectState, SpawnState, TaskState
 from loom.kernel.values import Capability, Finding, Text, get
 from loom.kernel.work import Rules
@@ -44,6 +45,17 @@ _encode = msgspec.json.Encoder().encode
 _setup = msgspec.json.Decoder(ProjectSetup)
 
 
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """What is the same in every assignment of one agent of one bundle. named: the made inputs that its template names."""
+
+    capability: Hands
+    prompt: Prompt
+    named: frozenset[str]
+    output_schema: str
+    measures: tuple[Measure, ...]
+
+
 class Assigner:
     """Makes assignments. `rules`: by bundle digest; `home`: the present fold; `text`: bytes of a stored text."""
 
@@ -61,6 +73,7 @@ class Assigner:
         self._text = text
         self._repositories = repositories
         self._lease_ms = lease_ms
+        self._fixed: dict[tuple[str, str], Fixed] = {}
 
     def __call__(self, granted: Granted) -> Assign:
         """Raises ValueError with a sentence when no assignment can be made of it."""
@@ -69,7 +82,7 @@ class Assigner:
         state = next(s for s in task.spawns if s.id == granted.spawn)
         agent = rules.agents[state.agent]
         stage, iteration = _place(granted.spawn)
-        system, user = rules.bundle.templates.get(agent.prompt, ("", ""))
+        fixed = self._fixed_of(task.spec.rules_digest, agent)
         return Assign(
             attempt=attempt_id(granted.spawn, granted.attempt),
             fence=granted.fence,
@@ -77,16 +90,16 @@ class Assigner:
             agent=agent.name,
             stage=stage,
             iteration=iteration,
-            capability=Hands(agent.capability.value),
-            binding=_binding(state),
-            prompt=Prompt(digest=_digest(system, user), system=system, user=user),
-            inputs=self._inputs(task, agent),
-            output_schema=rules.bundle.outputs.get(agent.output, ""),
+            capability=fixed.capability,
+            binding=_binding(state.chain[state.binding], state.binding),
+            prompt=fixed.prompt,
+            inputs=self._inputs(task, agent, fixed.named),
+            output_schema=fixed.output_schema,
             workspace=self._workspace(task, state, granted.attempt),
             sandbox=task.spec.sandbox,
             bound=Bound(wall_ms=agent.wall_ms, cost_microusd=state.reserved or None),
             lease_ms=self._lease_ms,
-            measures=tuple(Measure(fact=m.fact, how=m.how, patterns=m.patterns) for m in agent.measures),
+            measures=fixed.measures,
             setup=self._setup_of(task),
             repair=self._repair(state),
             record=get(task.spec.options, "record", ""),
@@ -94,23 +107,21 @@ class Assigner:
 
     # ------------------------------------------------------------------------------------------------------ inputs
 
-    def _inputs(self, task: TaskState, agent: Agent) -> tuple[Input, ...]:
+    def _fixed_of(self, digest: str, agent: Agent) -> Fixed:
+        found = self._fixed.get((digest, agent.name))
+        if found is None:
+            found = self._fixed[digest, agent.name] = _fixed(self._rules(digest).bundle, agent)
+        return found
+
+    def _inputs(self, task: TaskState, agent: Agent, named: frozenset[str]) -> tuple[Input, ...]:
         if agent.capability is Capability.ACT:
             return (_json("effect", self._effect(task)),)
         if not agent.prompt:
             return ()
-        given = [
-            _json("round", task.round),
-            _json("iteration", get(task.iterations, task.stage, 1)),
-            _json("blockers", [self._finding(f) for f in (*task.carried, *_open(task.findings))]),
-            _json("messages", [{"by": m.by, "text": self._read(m.text)} for m in task.messages]),
-            _json("facts", dict(task.facts)),
-        ]
-        if agent.judges:
-            own = [self._finding(f) | {"status": f.status.value} for f in task.carried if f.agent == agent.name]
-            given.append(_json("own_findings", own))
+        given = [_json(name, make(self, task, agent)) for name, make in MADE.items() if name in named]
         made = {artifact.name: artifact.text for artifact in task.artifacts}
-        texts = {"task": task.spec.text} | {n: made.get(n, Text()) for n in (*agent.needs, *agent.wants)}
+        texts = {n: made.get(n, Text()) for n in (*agent.needs, *agent.wants)}
+        texts["task"] = task.spec.text
         room = INLINE_BUDGET - sum(len(one.value) for one in given)
         for name, text in sorted(texts.items(), key=lambda pair: pair[1].size):
             if not text.blob:
@@ -121,6 +132,15 @@ class Assigner:
             else:
                 given.append(Input(name=name, text=text.blob))
         return tuple(given)
+
+    def _blockers(self, task: TaskState, agent: Agent) -> list[dict[str, Any]]:
+        return [self._finding(f) for f in (*task.carried, *_open(task.findings))]
+
+    def _own_findings(self, task: TaskState, agent: Agent) -> list[dict[str, Any]]:
+        return [self._finding(f) | {"status": f.status.value} for f in task.carried if f.agent == agent.name]
+
+    def _messages(self, task: TaskState, agent: Agent) -> list[dict[str, Any]]:
+        return [{"by": message.by, "text": self._read(message.text)} for message in task.messages]
 
     def _finding(self, finding: Finding) -> dict[str, Any]:
         report = finding.report
@@ -189,9 +209,27 @@ def _open(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(f for f in findings if f.status.value == "open")
 
 
-@lru_cache(maxsize=256)
-def _digest(system: str, user: str) -> str:
-    return hashlib.sha256(f"{system}\x00{user}".encode()).hexdigest()
+MADE: dict[str, Callable[[Assigner, TaskState, Agent], Any]] = {
+    "round": lambda assigner, task, agent: task.round,
+    "iteration": lambda assigner, task, agent: get(task.iterations, task.stage, 1),
+    "blockers": Assigner._blockers,
+    "own_findings": Assigner._own_findings,
+    "messages": Assigner._messages,
+    "facts": lambda assigner, task, agent: dict(task.facts),
+}
+"""Inputs that are made of the task's state, for the templates that name them."""
+
+
+def _fixed(bundle: Bundle, agent: Agent) -> Fixed:
+    system, user = bundle.templates.get(agent.prompt, ("", ""))
+    digest = hashlib.sha256(f"{system}\x00{user}".encode()).hexdigest()
+    return Fixed(
+        capability=Hands(agent.capability.value),
+        prompt=Prompt(digest=digest, system=system, user=user),
+        named=frozenset(name for name in MADE if name in system or name in user),
+        output_schema=bundle.outputs.get(agent.output, ""),
+        measures=tuple(Measure(fact=m.fact, how=m.how, patterns=m.patterns) for m in agent.measures),
+    )
 
 
 def _place(spawn: str) -> tuple[str, int]:
@@ -200,12 +238,12 @@ def _place(spawn: str) -> tuple[str, int]:
     return stage, int(iteration)
 
 
-def _binding(state: SpawnState) -> Binding:
-    ref = state.chain[state.binding]
+@lru_cache(maxsize=1024)
+def _binding(ref: str, index: int) -> Binding:
     if ref == LOCAL:
-        return Binding(ref=LOCAL, family=LOCAL, model="", index=state.binding)
+        return Binding(ref=LOCAL, family=LOCAL, model="", index=index)
     try:
-        return to_binding(ref, state.binding)
+        return to_binding(ref, index)
     except BadReference as error:
         raise ValueError(str(error)) from error
 
