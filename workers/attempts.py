@@ -115,9 +115,11 @@ class Attempt:
         schema = outputs.parse_schema(assign.output_schema) if assign.output_schema else None
         self._progress("phase", "preparing")
         workspace = await self._workspace()
+        sandbox = await self._sandbox()
+        if workspace is not None and assign.capability == Capability.EDIT:
+            await self._furnish(workspace, sandbox)
         rendered = prompts.render(assign.prompt, await self._inputs(workspace), assign.output_schema)
         self.prompt = self._texts.add(rendered.record)
-        sandbox = await self._sandbox()
         tree = workspace.tree if workspace is not None and assign.capability != Capability.ANSWER else None
         job = Job(
             binding=assign.binding,
@@ -265,6 +267,7 @@ class Attempt:
     ) -> tuple[checks.Checked, ...]:
         self._progress("phase", "checking")
         tree = await workspaces.checkout(repository, commit, folder / "tree")
+        await self._include(repository, tree)
         timeout_ms = min(checks.CHECK_MS, self.assign.bound.wall_ms)
         return await checks.run_checks(
             tree, self.assign.setup, sandbox=sandbox, scratch=folder / "own", timeout_ms=timeout_ms
@@ -289,6 +292,21 @@ class Attempt:
         return run
 
     # ------------------------------------------------------------------------------------------------- workspace
+
+    async def _include(self, repository: workspaces.Repository, tree: Path) -> None:
+        """The ignored files that a trusted configuration names (settings, fixtures): the tree is no use without them."""
+        setup = self.assign.setup
+        if setup.trusted and setup.include:
+            copied = await workspaces.copy_included(repository, tree, setup.include)
+            self._progress("phase", f"{len(copied)} included files copied")
+
+    async def _furnish(self, workspace: workspaces.Workspace, sandbox: Sandbox) -> None:
+        """What an editing agent finds beside the commit: included files, and what the trusted set-up commands fetch."""
+        await self._include(workspace.repository, workspace.tree)
+        if self.assign.setup.trusted and self.assign.setup.setup:
+            self._progress("phase", "setting up")
+            room = checks.Room(tree=workspace.tree, scratch=self._folder / "setup", sandbox=sandbox)
+            await checks.run_setup(room, self.assign.setup)
 
     async def _workspace(self) -> workspaces.Workspace | None:
         ref = self.assign.workspace
