@@ -117,7 +117,7 @@ class Attempt:
         workspace = await self._workspace()
         sandbox = await self._sandbox()
         if workspace is not None and assign.capability == Capability.EDIT:
-            await self._furnish(workspace, sandbox)
+            workspace = await self._furnished(workspace, sandbox)
         rendered = prompts.render(assign.prompt, await self._inputs(workspace), assign.output_schema)
         self.prompt = self._texts.add(rendered.record)
         tree = workspace.tree if workspace is not None and assign.capability != Capability.ANSWER else None
@@ -300,13 +300,17 @@ class Attempt:
             copied = await workspaces.copy_included(repository, tree, setup.include)
             self._progress("phase", f"{len(copied)} included files copied")
 
-    async def _furnish(self, workspace: workspaces.Workspace, sandbox: Sandbox) -> None:
-        """What an editing agent finds beside the commit: included files, and what the trusted set-up commands fetch."""
+    async def _furnished(self, workspace: workspaces.Workspace, sandbox: Sandbox) -> workspaces.Workspace:
+        """What an editing agent finds beside the commit: included files, and what the trusted set-up commands make."""
+        setup = self.assign.setup
+        if not setup.trusted or not (setup.include or setup.setup):
+            return workspace
         await self._include(workspace.repository, workspace.tree)
-        if self.assign.setup.trusted and self.assign.setup.setup:
+        if setup.setup:
             self._progress("phase", "setting up")
             room = checks.Room(tree=workspace.tree, scratch=self._folder / "setup", sandbox=sandbox)
-            await checks.run_setup(room, self.assign.setup)
+            await checks.run_setup(room, setup)
+        return await workspaces.furnished(workspace)
 
     async def _workspace(self) -> workspaces.Workspace | None:
         ref = self.assign.workspace

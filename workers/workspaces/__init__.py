@@ -19,6 +19,7 @@ Signatures:
 
     prepare(ref: WorkspaceRef, scratch: Path, *, mirrors: Path | None = None) -> Workspace
     snapshot(workspace: Workspace, *, message: str, date_ms: int, limits: Limits = LIMITS) -> Snapshot
+    furnished(workspace: Workspace) -> Workspace          # what is there beside the commit now is never part of a result
     publish(workspace: Workspace, commit: str, ref: str = "") -> None
     checkout(repository: Repository, commit: str, directory: Path) -> Path
     diff(repository: Repository, base: str, commit: str) -> bytes              # canonical diff
@@ -49,7 +50,16 @@ from loom.workers.workspaces.projects import (
 )
 from loom.workers.workspaces.repository import Repository, diff, interdiff, open_repository
 from loom.workers.workspaces.trees import changed_paths
-from loom.workers.workspaces.working import Snapshot, Workspace, checkout, dispose, prepare, publish, snapshot
+from loom.workers.workspaces.working import (
+    Snapshot,
+    Workspace,
+    checkout,
+    dispose,
+    furnished,
+    prepare,
+    publish,
+    snapshot,
+)
 
 __all__ = [
     "DEFAULT_EXCLUDES",
@@ -67,6 +77,7 @@ __all__ = [
     "dispose",
     "empty_project",
     "fetch_project",
+    "furnished",
     "import_directory",
     "interdiff",
     "measure",

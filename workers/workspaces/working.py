@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loom.workers.git import Git, GitError, quote_path
@@ -48,6 +48,8 @@ class Workspace:
     scratch: Path
     tree: Path
     publish_ref: str = ""
+    furnished: tuple[bytes, ...] = ()
+    """Paths that were put there before the agent came (included files, what the set-up made): never part of a result."""
 
     def env(self) -> dict[str, str]:
         """What a command in the tree needs, so that a `git` it runs finds no repository above the tree."""
@@ -120,6 +122,21 @@ class _OwnIndex(contextlib.AbstractContextManager[Path]):
         self._folder.cleanup()
 
 
+async def furnished(workspace: Workspace) -> Workspace:
+    """The workspace with what stands in its tree beside the commit marked as furniture, hidden by a .gitignore or not.
+
+    Without it a file that only the user's own ignore rules hide (settings, keys) would be in the result.
+    """
+    with _OwnIndex(workspace.scratch) as index:
+        git = Git(directory=workspace.repository.path, tree=workspace.tree, index=index)
+        try:
+            await git.run("read-tree", workspace.commit)
+            paths = (await git.run("ls-files", "-z", "--others")).split(b"\0")[:-1]
+        except GitError as error:
+            raise refused(error.message) from error
+    return replace(workspace, furnished=tuple(path for path in paths if not path.endswith(b"/")))
+
+
 async def snapshot(workspace: Workspace, *, message: str, date_ms: int, limits: Limits = LIMITS) -> Snapshot:
     """The agent's directory as a new commit on top of the workspace's; the same commit when no content differs.
 
@@ -134,6 +151,9 @@ async def snapshot(workspace: Workspace, *, message: str, date_ms: int, limits: 
             await git.run("read-tree", workspace.commit)
             await _refuse(git, workspace, limits)
             await git.run("add", "--all", "--", *WITHOUT_LOOM)
+            if workspace.furnished:
+                names = b"".join(path + b"\0" for path in workspace.furnished)
+                await git.run("update-index", "-z", "--force-remove", "--stdin", stdin=names)
             tree = await git.text("write-tree")
             ignored = await _newly_ignored(git, workspace)
         except GitError as error:

@@ -22,10 +22,12 @@ from loom.workers.protocol import (
     Binding,
     Bound,
     Capability,
+    CheckCommand,
     End,
     ErrorClass,
     Input,
     Measure,
+    ProjectSetup,
     Prompt,
     Repair,
     Report,
@@ -208,6 +210,25 @@ async def test_the_checks_tool_judges_the_present_tree(worker: Worker) -> None:
     said = worker.text(report, report.transcript).split("run_checks gives")
     assert ["failed", "passed", "failed"] == [part.split("## test: ")[1].split(" ")[0] for part in said[1:]]
     assert "No module named 'helper'" in said[3]
+
+
+async def test_an_editing_agent_finds_its_dependencies(worker: Worker) -> None:
+    """What a trusted configuration includes and sets up is in the agent's tree and in its checks, and not in the commit."""
+    (worker.folder / "user" / "local.cfg").write_text("double = 2\n")
+    (worker.folder / "user" / ".git" / "info" / "exclude").write_text("local.cfg\nmade.txt\n")
+    setup = ProjectSetup(
+        trusted=True,
+        include=("local.cfg",),
+        setup=(("sh", "-c", "echo set up > made.txt"),),
+        checks=(CheckCommand(name="test", argv=("sh", "-c", "cat local.cfg made.txt")),),
+    )
+    look = call("read", path="local.cfg"), call("read", path="made.txt"), call("run_checks")
+    report = await worker.execute(worker.assign(worker.replies(*look, FIX, DONE), setup=setup))
+    said = worker.text(report, report.transcript)
+    assert ["double = 2", "set up"] == [word for word in ("double = 2", "set up") if said.count(word) >= 2]
+    assert report.result is not None
+    assert report.result.change is not None
+    assert ["calc.py"] == [path.path for path in report.result.change.paths]
 
 
 async def test_checks_bring_statements_about_the_commit(worker: Worker) -> None:
