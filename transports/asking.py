@@ -9,7 +9,7 @@ from loom.coordinator.client import Client
 from loom.coordinator.home import Home
 from loom.kernel.commands import Command
 from loom.transports import settings
-from loom.transports.errors import FailedProblem, UnavailableProblem
+from loom.transports.errors import FailedProblem, UnavailableProblem, sentence
 from loom.workers.protocol import Text
 
 MENDS = {
@@ -44,8 +44,7 @@ def taken(answered: Answered) -> Answered:
     outcome = answered.was if answered.outcome == "duplicate" else answered.outcome
     if outcome == "objected":
         mend = f"loom show {answered.task}" if answered.task else ""
-        raise FailedProblem(f"The rule {answered.code} objects: {answered.sentence}.", mend)
+        raise FailedProblem(sentence(f"The rule {answered.code} objects: {answered.sentence}"), mend)
     if outcome == "rejected":
-        sentence = answered.sentence or answered.code
-        raise UnavailableProblem(f"{sentence[:1].upper()}{sentence[1:]}.", MENDS.get(answered.code, ""))
+        raise UnavailableProblem(sentence(answered.sentence or answered.code), MENDS.get(answered.code, ""))
     return answered

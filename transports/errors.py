@@ -42,3 +42,11 @@ class FailedProblem(Problem):
 
     exit_code = 1
     code = "failed"
+
+
+def sentence(text: str) -> str:
+    """As a sentence: a capital at the beginning (unless it begins with a name or a path), a stop at the end."""
+    text = text.strip()
+    first = text.split(" ", 1)[0]
+    begun = text[:1].upper() + text[1:] if first.isalpha() else text
+    return begun if begun.endswith((".", "!", "?")) else f"{begun}."

@@ -20,7 +20,7 @@ from loom.kernel.limits import SEMANTICS
 from loom.kernel.values import AgentBinding, Caps, Pairs
 from loom.transports import backends, catalogue, projects
 from loom.transports.backends import Chooser, Machine
-from loom.transports.errors import UnavailableProblem, UsageProblem
+from loom.transports.errors import UnavailableProblem, UsageProblem, sentence
 from loom.transports.projects import Fetched, Probed
 from loom.transports.settings import Settings
 from loom.workers.protocol import MAX_INLINE
@@ -83,7 +83,7 @@ def check(order: Order, settings: Settings, machine: Machine) -> Plan:
     choices = backends.parse_choices(order.models, agents)
     probed = projects.probe(order.directory)
     if probed.refusal:
-        raise UnavailableProblem(_stop(probed.refusal))
+        raise UnavailableProblem(sentence(probed.refusal))
     chains = Chooser(machine, settings.models).chains(agents, choices)
     place = place_of(order.directory, probed)
     return Plan(
@@ -177,8 +177,3 @@ def place_of(directory: Path, probed: Probed) -> Path:
         if (candidate / ".git").exists():
             return candidate
     return Path(probed.top)
-
-
-def _stop(sentence: str) -> str:
-    text = sentence[:1].upper() + sentence[1:]
-    return text if text.endswith(".") else f"{text}."

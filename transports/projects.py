@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from loom.transports.errors import UnavailableProblem, UsageProblem
+from loom.transports.errors import UnavailableProblem, UsageProblem, sentence
 
 CHILD_S = 31 * 60
 """Seconds that a child may take: a first clone of a large repository is a matter of minutes."""
@@ -133,12 +133,5 @@ def _child(*words: str | Path) -> bytes:
     if done.returncode == 0:
         return done.stdout
     said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    sentence = _sentence(said[-1]) if said else f"The side command {words[0]} ended with {done.returncode}."
-    raise (UsageProblem if done.returncode == UsageProblem.exit_code else UnavailableProblem)(sentence)
-
-
-def _sentence(text: str) -> str:
-    """As a sentence: a capital at the beginning (unless it begins with a name), a stop at the end."""
-    first = text.split(" ", 1)[0]
-    begun = text[:1].upper() + text[1:] if first.isalpha() else text
-    return begun if begun.endswith((".", "!", "?")) else f"{begun}."
+    complaint = sentence(said[-1]) if said else f"The side command {words[0]} ended with {done.returncode}."
+    raise (UsageProblem if done.returncode == UsageProblem.exit_code else UnavailableProblem)(complaint)

@@ -231,9 +231,9 @@ def eventually(found: Callable[[], Any], *, within: float = 20, what: str = "it"
     raise AssertionError(f"{what} did not happen within {within} s")
 
 
-def files_of(where: Path, *, without: str = ".loom") -> Iterator[tuple[str, bytes]]:
-    """(name, content) of every regular file below a directory, without one top-level name."""
+def files_of(where: Path) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of every regular file below a directory, but git's own and loom's own."""
     for path in sorted(where.rglob("*")):
         name = path.relative_to(where)
-        if path.is_file() and not path.is_symlink() and name.parts[0] != without:
+        if path.is_file() and not path.is_symlink() and name.parts[0] not in (".git", ".loom"):
             yield str(name), path.read_bytes()

@@ -10,7 +10,7 @@ import rich_click as click
 from loom.coordinator.home import Home
 from loom.transports.cli import homes, output, reading
 from loom.transports.cli.options import as_json
-from loom.transports.errors import UnavailableProblem, UsageProblem
+from loom.transports.errors import UnavailableProblem, UsageProblem, sentence
 
 if TYPE_CHECKING:
     from loom.transports.projects import Probed
@@ -150,7 +150,7 @@ def _look(context: click.Context, directory: str) -> tuple[Probed, Path, Home]:
     start = Path(directory)
     probed = probe(start)
     if probed.refusal:
-        raise UnavailableProblem(f"{probed.refusal[:1].upper()}{probed.refusal[1:]}.".replace("..", "."))
+        raise UnavailableProblem(sentence(probed.refusal))
     place = place_of(start, probed)
     return probed, place, homes.for_work(context, start.absolute(), place if probed.is_git else None)
 
