@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from harness.player import ANNA, CORE, HANDS, Player, caps, finding, text
-from harness.toy import CHECKED, DELIVERED, FANOUT, REVIEW, TOY
 
+from harness.player import ANNA, CORE, HANDS, Player, caps, finding, text
+from harness.toy import CHECKED, CHOOSE, CHOOSER, CHOOSING, DELIVERED, FANOUT, FINALIZE, REVIEW, TOY, gate, make
 from loom.kernel import commands as c
 from loom.kernel import events as e
 from loom.kernel import limits
 from loom.kernel.effects import Offer
+from loom.kernel.flow import Flow
 from loom.kernel.values import Bound, End, ErrorClass, SpawnStatus, Usage
 
 ONE = {"bindings": ()}
@@ -322,8 +323,6 @@ def test_approving_with_warnings_is_an_approval() -> None:
 
 def test_a_fact_outside_its_alphabet_is_unparseable() -> None:
     """Facts are finite: an unknown value is said again, an undeclared name is dropped."""
-    from harness.toy import CHOOSING
-
     player = Player(CHOOSING)
     player.report("chooser", facts={"flow": "sideways"})
     assert 1 == player.spawn("chooser").repairs
@@ -333,7 +332,7 @@ def test_a_fact_outside_its_alphabet_is_unparseable() -> None:
 
 def test_a_fact_that_is_not_said_again_is_unknown_again() -> None:
     """The old word of an agent does not stand for its new silence."""
-    from harness.toy import CHOOSER, CHOOSE, FINALIZE, gate, make
+    from harness.toy import CHOOSE, CHOOSER, FINALIZE, gate, make
     from loom.kernel.flow import Flow
 
     bundle = make("twice", (CHOOSER,), Flow("long", (CHOOSE, gate(rework="choose"), FINALIZE), rework="choose"))
@@ -347,8 +346,6 @@ def test_a_fact_that_is_not_said_again_is_unknown_again() -> None:
 
 def test_an_artifact_that_is_missing_is_unparseable() -> None:
     """An agent that says its first word has made what it makes."""
-    from harness.toy import CHOOSING
-
     player = Player(CHOOSING, {"flow": "ask"})
     player.report("answerer", artifacts=())
     assert 1 == player.spawn("answerer").repairs

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from harness.player import Player, finding
 from harness.toy import (
     CHECKED,
@@ -23,7 +24,6 @@ from harness.toy import (
     make,
     serial,
 )
-
 from loom.kernel import events as e
 from loom.kernel.effects import Announce, Offer
 from loom.kernel.facts import ALWAYS, BOOL, Fact, View
