@@ -98,7 +98,8 @@ def test_accepting_over_a_blocker_takes_a_reason(loom: Cli, project: Path, tmp_p
     for line in lines:
         if line.get("agent") == "challenger" or (line.get("iteration") == 2 and line["agent"] != "acceptance"):
             del line["iteration"]
-    replies = Script(lines).write(tmp_path / "replies.jsonl")
+    approval = {"outcome": "approve", "summary": "Accepted by a person.", "findings": []}
+    replies = Script(lines).say("adjudicator", "adjudicate", approval).write(tmp_path / "replies.jsonl")
     done = start(loom, project, "--model", f"*=recorded:{replies}")
     assert 3 == done.code, done
     task = done.json["task"]["id"]
@@ -113,10 +114,6 @@ def test_accepting_over_a_blocker_takes_a_reason(loom: Cli, project: Path, tmp_p
     found = settled(loom, project, task)
     accepted = next(finding for finding in found["findings"] if finding["id"] == blockers[0])
     assert "accepted" == accepted["status"]
-    if found["task"]["status"] == "open":  # the final gate is the next one, when the challenger's word is missing
-        (gate,) = gates(loom, project)
-        assert 0 == loom("answer", gate["id"], "accept", cwd=project).code
-        found = settled(loom, project, task)
     assert "accepted" == found["task"]["verdict"]
 
 
