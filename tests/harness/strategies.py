@@ -22,7 +22,7 @@ INTEGERS = st.one_of(st.integers(0, 100), st.integers(-MAX_INTEGER, MAX_INTEGER)
 
 def records(kind: type[T]) -> st.SearchStrategy[T]:
     """Values of one dataclass, of one enumeration, or of str, int, bool."""
-    return cast("st.SearchStrategy[T]", _strategy(kind))
+    return cast("st.SearchStrategy[T]", _strategy(cast(Any, kind)))
 
 
 @cache

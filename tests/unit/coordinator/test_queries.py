@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,7 @@ async def test_tasks(queries: Queries, ledger: Ledger) -> None:
 async def test_what_a_task_does(queries: Queries, ledger: Ledger) -> None:
     """Running, paused, parked and done are told apart."""
     fresh = list(ledger.tasks)[1]
-    seen = []
-    for step in (
+    steps: list[Callable[[], bool]] = [
         lambda: ledger.take(
             fresh, SYSTEM, c.Grant(ledger.tasks[fresh].spawns[0].id, 1, 1, "w", "b", 0, "", 0, Bound.NONE)
         ),
@@ -99,7 +98,9 @@ async def test_what_a_task_does(queries: Queries, ledger: Ledger) -> None:
             fresh, WORKER, c.AttemptEnded(ledger.tasks[fresh].spawns[0].id, 1, 1, End.REPORTED, outcome="stuck")
         ),
         lambda: ledger.take(fresh, PERSON, c.Cancel()),
-    ):
+    ]
+    seen = []
+    for step in steps:
         assert step()
         ledger.commit()
         seen.append((await queries.tasks(limit=1))["tasks"][0]["state"])

@@ -80,7 +80,7 @@ def test_stored_bytes_are_the_hashed_bytes(ledger: Ledger) -> None:
         assert merkle.leaf_hash(body.encode()) == leaf
         assert encode_entry(decode_entry(body)).decode() == body
         assert edge.size == seq
-        edge = merkle.append(edge, bytes(leaf))  # type: ignore[call-overload]
+        edge = merkle.append(edge, bytes(leaf))
     assert edge == ledger.store.head().edge
 
 
