@@ -42,6 +42,8 @@ class Lease:
     """Granted by an earlier coordinator, and not yet heard of."""
     sent: int = 0
     """How often it left this process; 0: it cannot have reached the worker."""
+    tries: int = 0
+    """How often it was to be sent."""
     again_ms: int = 0
     stopping: bool = False
     stop_since_ms: int = 0

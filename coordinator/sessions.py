@@ -141,8 +141,8 @@ class Sessions:
     def ping(self, ping: Ping, mono_ms: int) -> Pong | Nack:
         """A heartbeat, on its own socket, tied in by the session from Welcome."""
         session = self.roster.named(ping.session)
-        if session is None:
-            return Nack(code="hello_first", sentence="this coordinator has no such session; say Hello")
+        if session is None or self.roster.at(session.peer) is not session:
+            return Nack(code="hello_first", sentence="this coordinator cannot reach such a session; say Hello")
         session.heard_ms, session.suspect = mono_ms, False
         return Pong(sequence=ping.sequence)
 
@@ -264,11 +264,11 @@ class Sessions:
                 )
             return
         session = self.roster.of(lease.worker)
-        if session is None or mono_ms < lease.again_ms:
+        if session is None or self.roster.at(session.peer) is not session or mono_ms < lease.again_ms:
             return
         if lease.stopping:
             self._send_stop(session, lease, mono_ms)
-        elif not lease.answered and lease.boot == session.hello.boot and lease.sent < ASSIGN_TRIES:
+        elif not lease.answered and lease.boot == session.hello.boot and lease.tries < ASSIGN_TRIES:
             self._send_assign(session, lease, mono_ms)
 
     # ----------------------------------------------------------------------------------------------- the turn
@@ -324,7 +324,7 @@ class Sessions:
             except ValueError as error:
                 self.endings.end(lease, End.FAILED, ErrorClass.PERMANENT, f"no assignment could be made: {error}")
                 return
-        lease.sent += 1
+        lease.sent, lease.tries = lease.sent + 1, lease.tries + 1
         self.leases.extend(lease, mono_ms)  # the worker counts its lease from when this one reaches it
         lease.again_ms = mono_ms + self.timing.resend_ms
         self._tell(session.peer, lease.assign)

@@ -51,6 +51,9 @@ class Troubles:
     weather: Weather = field(default_factory=lambda: STORMY)
 
 
+TAKEN = api.Answered(key="", outcome="applied")
+
+
 class SimClient:
     """A person: submits, pauses, cancels, answers gates; asks again until answered."""
 
@@ -59,7 +62,8 @@ class SimClient:
         self.open: dict[str, bytes] = {}
         self.answered: dict[str, api.Answered] = {}
         self.lives = 0
-        self.gates: set[tuple[str, str]] = set()
+        self.gates: dict[tuple[str, str], int] = {}
+        """(task, gate) → which question of ours answers it, by its number."""
         world.after(1_500, self._look)
 
     def ask(self, command: c.Command, task: str) -> None:
@@ -92,23 +96,27 @@ class SimClient:
             self.world.note(self.name, "is answered", said.key, said.outcome, said.code)
 
     def _look(self) -> None:
-        """Answer the gates that are open now, as a reader of the database would see them."""
+        """Answer the gates that are open now and resume what is paused, as a reader of the database would see them."""
         rounds = self.coordinator.rounds
         if rounds is not None:
             for task_id in rounds.core.store.open_tasks():
                 task = rounds.core.task(task_id)
-                if task is not None and task.gate is not None and (task_id, task.gate.id) not in self.gates:
-                    self.gates.add((task_id, task.gate.id))
-                    self._answer(task)
+                if task is not None and task.gate is not None:
+                    asked = self.gates.get((task_id, task.gate.id))
+                    if asked is None or self.answered.get(f"{self.name}-{asked}", TAKEN).outcome == "rejected":
+                        self._answer(task, again=asked is not None)
+                        self.gates[task_id, task.gate.id] = self.lives
+                elif task is not None and task.paused:
+                    self.ask(c.Resume(), task_id)
         self.world.after(1_500, self._look)
 
-    def _answer(self, task: TaskState) -> None:
+    def _answer(self, task: TaskState, *, again: bool) -> None:
         gate = task.gate
         assert gate is not None
         wishes = (AnswerWord.RETRY, AnswerWord.ACCEPT, AnswerWord.REVISE, AnswerWord.ABANDON)
         words = [word for word in wishes if word in gate.answers]
         word = words[0] if not self.world.chance(0.2) else self.world.random.choice(words)
-        if len(self.gates) > 60:
+        if again or len(self.gates) > 60:
             word = AnswerWord.ABANDON
         answer = c.Answer(
             gate=gate.id,
@@ -179,7 +187,6 @@ class Simulation:
         if self.world.chance(0.15):
             wait_ms = self.world.random.randint(500, 20_000)
             self.world.after(wait_ms, lambda: self.client.ask(c.Pause(), task))
-            self.world.after(wait_ms + 3_000, lambda: self.client.ask(c.Resume(), task))
         if self.world.chance(0.1):
             wait_ms = self.world.random.randint(500, 20_000)
             self.world.after(wait_ms, lambda: self.client.ask(c.Cancel(), task))
