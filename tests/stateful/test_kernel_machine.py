@@ -1,0 +1,278 @@
+"""The machine under any order of commands, legal and not: what has to hold after every step, and that nothing is ever stuck."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from harness.player import ANNA, CORE, HANDS, Player, caps, finding, text
+from harness.toy import ALL
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from loom.bundles.code.bundle import BUNDLE as CODE
+from loom.coordinator.codec import encode_value
+from loom.kernel import commands as c
+from loom.kernel.effects import Offer, SetWake
+from loom.kernel.evidence import missing
+from loom.kernel.facts import live_blockers
+from loom.kernel.flow import Agent, Bundle, Finalize
+from loom.kernel.limits import MAX_LIVE_FINDINGS, MAX_MESSAGES, MAX_STALL_KEYS
+from loom.kernel.machine import Rejection, Tick, tick
+from loom.kernel.values import (
+    NO_TEXT,
+    AnswerWord,
+    Artifact,
+    Capability,
+    End,
+    ErrorClass,
+    SpawnStatus,
+    Statement,
+    Status,
+    Usage,
+    Verdict,
+)
+
+BUNDLES: tuple[Bundle, ...] = (*ALL, replace(CODE, digest="code"))
+ANY = st.integers(0, 1_000_000)
+CHECKS = ("check.test", "check.lint", "check.typecheck")
+RESERVED = 100
+STATE_BYTES = 200_000
+WAY_ON = (AnswerWord.ACCEPT, AnswerWord.RAISE, AnswerWord.RETRY, AnswerWord.REVISE, AnswerWord.APPLY, AnswerWord.ABANDON)
+FINISH_STEPS = 400
+
+
+class KernelMachine(RuleBasedStateMachine):
+    """One task of any bundle, and a model of what its environment has been told to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offered: set[tuple[str, int]] = set()
+        self.armed: set[tuple[str, int]] = set()
+        self.fence = 0
+        self.subjects = 0
+
+    @initialize(bundle=st.sampled_from(BUNDLES), preset=ANY, tight=st.booleans(), pinned=st.booleans())
+    def submit(self, bundle: Bundle, preset: int, tight: bool, pinned: bool) -> None:
+        some = caps(attempts=6, rounds=2, cost=1_500, tokens=5_000) if tight else caps(attempts=0, cost=0)
+        self.player = Player(
+            bundle,
+            {
+                "preset": bundle.presets[preset % len(bundle.presets)][0],
+                "caps": some,
+                "flow": bundle.flows[preset % len(bundle.flows)].name if pinned else "",
+            },
+        )
+        self.note(self.player.last)
+
+    # ------------------------------------------------------------------------------------------------------- commands
+
+    def give(self, command: c.TaskCommand, by: object = None) -> None:
+        self.player.now_ms += 1
+        taken = self.player.try_(command, by)  # type: ignore[arg-type]
+        if isinstance(taken, Tick):
+            self.note(taken)
+
+    def note(self, taken: Tick) -> None:
+        self.offered |= {(x.spawn, x.attempt) for x in taken.effects if isinstance(x, Offer)}
+        self.armed |= {(x.name, x.due_ms) for x in taken.effects if isinstance(x, SetWake)}
+        if any(getattr(event, "verdict", None) is Verdict.ACCEPTED for event in taken.events):
+            self.check_accepted()
+
+    @rule(pick=ANY, off=st.sampled_from((0, 0, 0, 0, 1, -1)), early=st.booleans())
+    def grant(self, pick: int, off: int, early: bool) -> None:
+        """A grant, sometimes too early or under a wrong fence."""
+        spawns = self.player.task.spawns
+        if spawns:
+            state = spawns[pick % len(spawns)]
+            if not early:
+                self.player.now_ms = max(self.player.now_ms, state.not_before_ms)
+            room = self.player.task.caps.cost - self.player.task.spent.cost - self.player.task.spent.reserved
+            reserved = max(0, min(RESERVED, room)) if self.player.task.caps.cost else 0
+            grant = self.player.granting(state, reserved=reserved)
+            self.give(replace(grant, fence=grant.fence + off))
+
+    @rule(pick=ANY, word=ANY, sort=ANY, blocks=st.integers(0, 2), fresh=st.booleans())
+    def report(self, pick: int, word: int, sort: int, blocks: int, fresh: bool) -> None:
+        """A report: any outcome, fitting or not, with or without findings, about this subject or another."""
+        running = [s for s in self.player.task.spawns if s.status is SpawnStatus.GRANTED]
+        if not running:
+            return
+        state = running[pick % len(running)]
+        agent = self.player.rules.agents[state.agent]
+        words = (*agent.outcomes, *agent.outcomes, *agent.outcomes, "nonsense")
+        found = [finding(f"trouble {'abc'[(sort + i) % 3]}", agent=agent.name) for i in range(blocks)]
+        self.give(self.saying(agent, words[word % len(words)], found, fresh, sort))
+
+    def saying(self, agent: Agent, word: str, found: list[object], fresh: bool, sort: int) -> c.AttemptEnded:
+        if fresh:
+            self.subjects += 1
+        editing = agent.capability is Capability.EDIT
+        subject = f"s{self.subjects}" if editing else "" if agent.capability is Capability.ANSWER else self.player.task.subject
+        alphabets = (*agent.facts, *((measure.fact, measure.values) for measure in agent.measures))
+        outcome = ("passed", "passed", "failed", "skipped")[sort % 4]
+        return self.player.ending(
+            agent.name,
+            "reported",
+            outcome=word,
+            findings=tuple(found),
+            facts=tuple(sorted((name, values[sort % len(values)]) for name, values in alphabets)),
+            artifacts=tuple((name, text(name)) for name in agent.makes),
+            statements=tuple(Statement(kind, outcome, NO_TEXT, NO_TEXT) for kind in CHECKS),
+            subject=subject,
+            work=f"c-{subject}" if editing else "",
+            usage=self.usage(agent),
+        )
+
+    def usage(self, agent: Agent) -> Usage:
+        return Usage(input_tokens=50, calls=1, cost=min(RESERVED, self.player.spawn(agent.name).reserved))
+
+    @rule(pick=ANY, end=st.sampled_from(End), error=st.sampled_from(ErrorClass), later=st.sampled_from((0, 1_000, 10**12)))
+    def end(self, pick: int, end: End, error: ErrorClass, later: int) -> None:
+        """An attempt ends in any other way."""
+        spawns = self.player.task.spawns
+        if spawns and end is not End.REPORTED:
+            agent = spawns[pick % len(spawns)].agent
+            ending = self.player.ending(agent, end, error_class=error, output=text("half"))
+            self.give(replace(ending, not_before_ms=self.player.now_ms + later if later else 0))
+
+    @precondition(lambda self: self.player.task.gate is not None)
+    @rule(word=st.sampled_from(AnswerWord), named=st.booleans(), own=st.sampled_from((False, False, True)))
+    def answer(self, word: AnswerWord, named: bool, own: bool) -> None:
+        """Any word at the open gate, offered or not, with or without what belongs to it."""
+        answer = self.answering(word) if named else self.player.answering(word)
+        if own and word is AnswerWord.REVISE:
+            self.subjects += 1
+            answer = replace(answer, new_subject=f"s{self.subjects}", work=f"c-s{self.subjects}")
+        self.give(answer)
+
+    def answering(self, word: AnswerWord) -> c.Answer:
+        """The word, with all that it needs."""
+        named = {f.id: "known" for f in live_blockers(self.player.task.findings)} if word is AnswerWord.ACCEPT else {}
+        parked = self.player.parked
+        raises = (("cost", self.player.task.caps.cost + 5_000),) if word is AnswerWord.RAISE and parked == "cost" else ()
+        return self.player.answering(word, "words" if word is AnswerWord.REVISE else "", accept=named, raises=raises)
+
+    @rule(pick=ANY, by=st.sampled_from((ANNA, CORE, HANDS)))
+    def once_more(self, pick: int, by: object) -> None:
+        """Any command of the past comes again, from anybody."""
+        self.give(self.player.records[pick % len(self.player.records)].command, by)  # type: ignore[arg-type]
+
+    @rule(command=st.sampled_from((c.Pause(), c.Resume(), c.Resume(), c.Wake("wall"), c.Wake("gate"), c.Wake("tea"))))
+    def steer(self, command: c.TaskCommand) -> None:
+        self.give(command)
+
+    @rule(name=st.sampled_from(("wall", "gate")))
+    def time_passes(self, name: str) -> None:
+        """Until a wake is due; then it is taken."""
+        due_ms = dict(self.player.task.wakes).get(name, 0)
+        if due_ms:
+            self.player.now_ms = max(self.player.now_ms, due_ms)
+            self.give(c.Wake(name))
+
+    @rule(really=st.sampled_from((False,) * 9 + (True,)))
+    def cancel(self, really: bool) -> None:
+        if really:
+            self.give(c.Cancel())
+
+    # ----------------------------------------------------------------------------------------- what holds at all times
+
+    def check_accepted(self) -> None:
+        task = self.player.task
+        stage = self.player.rules.stage(task.flow, task.stage)
+        assert isinstance(stage, Finalize)
+        assert () == live_blockers(task.findings)
+        assert () == missing(stage.needs, task.subject, task.evidence)
+
+    @invariant()
+    def the_ledger_adds_up(self) -> None:
+        """What is reserved is what the running attempts hold; spent and reserved stay under the cap; fences grow."""
+        task = self.player.task
+        if task.status is Status.OPEN:
+            assert task.spent.reserved == sum(s.reserved for s in task.spawns if s.status is SpawnStatus.GRANTED)
+        assert not task.caps.cost or task.spent.cost + task.spent.reserved <= task.caps.cost
+        assert task.fence >= self.fence
+        assert task.n == len(self.player.records)
+        self.fence = task.fence
+
+    @invariant()
+    def somebody_is_next(self) -> None:
+        """Every ready attempt was offered and every wake armed; else a gate is open."""
+        task = self.player.task
+        if task.status is Status.DONE:
+            assert (task.gate, task.spawns, task.wakes) == (None, (), ())
+            return
+        if task.parked is None:
+            for state in task.spawns:
+                assert state.status is not SpawnStatus.READY or (state.id, state.attempt) in self.offered, state
+        assert set(task.wakes) <= self.armed
+        waits = [s for s in task.spawns if s.status in (SpawnStatus.READY, SpawnStatus.GRANTED)]
+        assert task.gate is not None or (waits and task.parked is None)
+        assert (task.parked is None) or (task.gate is not None and task.gate.role == "trouble")
+        assert task.verdict is not Verdict.NONE or task.gate is not None or dict(task.wakes)["wall"]
+
+    @invariant()
+    def every_gate_has_a_way_on(self) -> None:
+        """At least one offered answer is taken, unobjected, and is no answer to the same question again."""
+        if self.player.task.gate is not None:
+            taken = [self.try_answer(word) for word in self.player.task.gate.answers]
+            assert any(isinstance(t, Tick) and not t.violations for t in taken), taken
+
+    def try_answer(self, word: AnswerWord) -> Tick | Rejection:
+        player = self.player
+        return tick(player.rules, player.task, player.home, ANNA, self.answering(word), player.now_ms + 1)
+
+    @invariant()
+    def the_state_is_small(self) -> None:
+        """Bounded, however long the run."""
+        task = self.player.task
+        assert len(task.findings) <= MAX_LIVE_FINDINGS + 200
+        assert len(task.messages) <= MAX_MESSAGES
+        assert len(task.stalls) <= MAX_STALL_KEYS
+        assert len({artifact.name for artifact in task.artifacts}) == len(task.artifacts)
+        assert all(isinstance(artifact, Artifact) for artifact in task.artifacts)
+        assert len(encode_value(task)) < STATE_BYTES
+
+    # ------------------------------------------------------------------------------------------------------- the end
+
+    def teardown(self) -> None:
+        """With good workers and a willing person every task comes to its end; and all of it replays."""
+        if not hasattr(self, "player"):
+            return
+        for _ in range(FINISH_STEPS):
+            if self.player.task.status is Status.DONE:
+                break
+            self.help_along()
+        assert self.player.task.status is Status.DONE, (self.player.task.stage, self.player.parked, self.player.task.spawns)
+        assert self.player.replayed().difference is None
+
+    def help_along(self) -> None:
+        task = self.player.task
+        if task.paused:
+            self.give(c.Resume())
+        elif task.gate is not None:
+            self.give(self.leading())
+        else:
+            state = next(s for s in task.spawns if s.status in (SpawnStatus.READY, SpawnStatus.GRANTED))
+            if state.status is SpawnStatus.READY:
+                self.grant(task.spawns.index(state), 0, early=False)
+            if self.player.task.spawns and self.player.spawn(state.agent).status is SpawnStatus.GRANTED:
+                agent = self.player.rules.agents[state.agent]
+                good = self.saying(agent, agent.outcomes[0], [], True, 1)
+                good = replace(good, statements=tuple(Statement(kind, "passed", NO_TEXT, NO_TEXT) for kind in CHECKS))
+                self.give(good)
+
+    def leading(self) -> c.Answer:
+        """The first offered word, in the order of hope, that is taken without objection."""
+        for word in WAY_ON:
+            if word in self.player.gate.answers:
+                taken = self.try_answer(word)
+                if isinstance(taken, Tick) and not taken.violations:
+                    return self.answering(word)
+        raise AssertionError(f"no way on from {self.player.gate}")
+
+
+KernelMachine.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestKernelMachine = KernelMachine.TestCase
