@@ -62,9 +62,9 @@ def check_keys(client: Client, plan: Plan) -> None:
     there = {*status.get("secrets", ()), *stored(client.home.path)}
     families = {reference.partition(":")[0] for _, chain in plan.chains for reference in chain if "@" not in reference}
     for family in sorted(families & set(KEYS)):
-        names = KEYS[family]
-        if there.isdisjoint(names) and there.isdisjoint(f"{name}_FILE" for name in names):
+        ours = [name for name in KEYS[family] if os.environ.get(name)]
+        if ours and there.isdisjoint(KEYS[family]):
             raise UnavailableProblem(
-                f"The coordinator of this home was started without {names[0]}, and its workers have not got it.",
-                f"loom secrets set {names[0]}, or `loom daemon stop` and again",
+                f"The coordinator of this home was started without {ours[0]}, and its workers have not got it.",
+                f"loom secrets set {ours[0]}, or `loom daemon stop --workers` and again",
             )

@@ -45,7 +45,7 @@ def _line(name: str, text: str) -> None:
 
 def _by(found: dict[str, Any]) -> str:
     last = found["decisions"][-1] if found["decisions"] else None
-    if last is None:
+    if last is None or found["task"]["verdict"] not in ("accepted", "abandoned"):
         return ""
     by = last["by"]
     if by["kind"] == "person":

@@ -62,7 +62,7 @@ def _row(
     }
     try:
         if not text and not backend.family:
-            raise UsageProblem(backend.why)
+            raise UsageProblem("no model")
         row["chain"] = list(chooser.chain(text or f"{backend.family}:", agent.tier))
     except Problem as problem:
         row["problem"] = problem.sentence

@@ -109,8 +109,9 @@ def heading(chain: Chain, width: int, read: Read) -> Iterator[Styled]:
     """Who is at work on what."""
     from rich.text import Text as Styled
 
-    title = line_of(read(chain.text), max(20, width - len(chain.task) - 4))
-    yield Styled.assemble((chain.task, "bold cyan"), "  ", (title, "bold"))
+    yield Styled(chain.task, style="bold cyan")
+    for line in _wrapped(read(chain.text), min(width, READABLE)):
+        yield Styled(line, style="bold")
     how = " · ".join(part for part in (chain.bundle, chain.flow or "flow by the classifier", chain.preset) if part)
     yield Styled(how, style="dim")
     yield Styled("")
@@ -127,19 +128,22 @@ def _line(link: Link, width: int, until_ms: int) -> Styled:
         return Styled.assemble("  ", (f"{sign} {clean(link.name)}", style))
     if link.kind == "gate":
         what = f"gate {link.name}"
-        return Styled.assemble("  ", (sign, style), " ", f"{what:<20}", "  ", (said, colour))
+        return Styled.assemble("  ", (sign, style), f" {what:<18}", (said, colour))
     again = f" {link.iteration}" if link.iteration > 1 else ""
-    parts: list[str | tuple[str, str]] = ["  ", (sign, style), " ", f"{clean(link.agent) + again:<20}", "  "]
-    if width >= WIDE:
-        model = link.model or (link.reference if link.reference != LOCAL else "")
-        model = model if len(model) <= 32 else f"…{model[-31:]}"
-        parts += [(f"{clean(model):<32}", "dim"), "  "]
-        tokens = f"{count(link.input_tokens)} → {count(link.output_tokens)}" if link.output_tokens else ""
-        parts += [(f"{tokens:>14}", "dim"), "  "]
-    cost = money(link.cost) if link.output_tokens and (link.cost or link.cost is None) else ""
     spent = duration(until_ms - link.started_ms) if link.state != "ready" else ""
-    parts += [(f"{cost:>8}", "dim"), (f"{spent:>7}", "dim"), "  ", (said, colour)]
-    return Styled.assemble(*parts)
+    line = [
+        ("  ", ""),
+        (sign, style),
+        (f" {clean(link.agent) + again:<18}", ""),
+        (f"{said:<38}", colour),
+        (f"{spent:>7}", "dim"),
+    ]
+    if width >= WIDE:
+        cost = money(link.cost) if link.output_tokens and (link.cost or link.cost is None) else ""
+        tokens = f"{count(link.input_tokens)} → {count(link.output_tokens)}" if link.output_tokens else ""
+        model = link.model or (link.reference if link.reference != LOCAL else "")
+        line += [(f"{cost:>9}{tokens:>15}", "dim"), (f"  {clean(model)}", "dim")]
+    return Styled.assemble(*line)
 
 
 def _said(link: Link) -> tuple[str, str]:

@@ -25,6 +25,11 @@ def _kinds() -> dict[str, Sandbox]:
     return kinds
 
 
+def kinds() -> tuple[str, ...]:
+    """The names of every known kind, best first, whether it runs here or not."""
+    return tuple(_kinds())
+
+
 @cache
 def probe(kind: str) -> Probe:
     """Whether the kind runs here; asked once a process, because it is really run."""
