@@ -26,9 +26,10 @@ from pathlib import Path
 from loom.workers.harnesses.claude_login import Login, log_in
 from loom.workers.harnesses.claude_stream import ClaudeStream
 from loom.workers.protocol import Capability, ErrorClass
+from loom.workers.providers.common import silence_s
 from loom.workers.seams import Command, Finished, Hands, HandsError, HandsReply, Job, Probe
 
-IDLE_MS = 10 * 60_000
+IDLE_S = 600.0
 """Silence after which a run is given up. With partial messages a model that writes or thinks is not silent."""
 MAX_TURNS = 150
 MAX_SCHEMA = 64 * 1024
@@ -67,10 +68,8 @@ class ClaudeHarness:
         *,
         user: Path | None = None,
         environ: Mapping[str, str] | None = None,
-        idle_ms: int = IDLE_MS,
     ) -> None:
         self._program = program
-        self._idle_ms = idle_ms
         self._user = user
         self._environ = os.environ if environ is None else environ
 
@@ -114,7 +113,7 @@ class ClaudeHarness:
             hands.sandbox.wrap(invocation.command),
             stdin=invocation.stdin,
             timeout_ms=job.bound.wall_ms,
-            idle_ms=self._idle_ms,
+            idle_ms=int(silence_s(self._environ, IDLE_S) * 1000),
             on_line=stream.take,
         )
         if stream.result is None:

@@ -68,7 +68,7 @@ class AnthropicProvider:
                 auth_token=key if bearer else None,
                 base_url=target.base_url,
                 max_retries=0,  # the kernel retries: its retries are commands in the ledger
-                timeout=httpx2.Timeout(common.IDLE_S, connect=common.CONNECT_S),
+                timeout=httpx2.Timeout(common.silence_s(self._environ), connect=common.CONNECT_S),
             )
         return self._clients[at]
 

@@ -21,8 +21,26 @@ CONNECT_S = 10.0
 """Seconds until a connection must stand."""
 IDLE_S = 300.0
 """Seconds that a stream may be silent: a model that thinks without a word is silent for minutes."""
+SILENCE = "LOOM_MODEL_SILENCE_S"
+"""The variable that says how many seconds instead, for a server that is slower, or a person who is less patient."""
+MAX_SILENCE_S = 24 * 3600.0
 CLOSE_S = 5.0
 """Seconds that closing a client may take."""
+
+
+def silence_s(environ: Mapping[str, str], usual: float = IDLE_S) -> float:
+    """Seconds of silence after which a call is given up and tried again. Raises HandsError (permanent) for no such number."""
+    said = environ.get(SILENCE, "").strip()
+    try:
+        seconds = float(said) if said else usual
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= MAX_SILENCE_S:
+        raise HandsError(
+            ErrorClass.PERMANENT,
+            f"{SILENCE}={said!r} is not a number of seconds from 0 to {MAX_SILENCE_S:g}: unset it, or give one",
+        )
+    return seconds
 
 
 async def within(request: ModelRequest, call: Awaitable[Reply]) -> Reply:

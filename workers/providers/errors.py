@@ -33,6 +33,8 @@ _PERMANENT_TYPES = frozenset(
 )
 _RATE_TYPES = frozenset({"rate_limit_error", "rate_limit_exceeded"})
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_not_active"})
+_BROKEN = frozenset({"RemoteProtocolError", "ReadError"})
+"""The HTTP library's words for a connection that stood and then did not."""
 _TOO_LONG = (
     "context_length_exceeded",
     "maximum context length",
@@ -158,6 +160,8 @@ def from_exception(target: Target, error: BaseException) -> HandsError:
     if isinstance(error, TimeoutError) or "Timeout" in name:
         return HandsError(ErrorClass.TRANSIENT, f"{target.ref}: no answer from {target.base_url} in time")
     said = target.scrub(str(error.__cause__ or error))
+    if type(error.__cause__ or error).__name__ in _BROKEN:
+        return HandsError(ErrorClass.TRANSIENT, f"{target.ref}: {target.base_url} broke the answer off ({said})")
     return HandsError(ErrorClass.TRANSIENT, f"{target.ref}: no connection to {target.base_url} ({name}: {said})")
 
 

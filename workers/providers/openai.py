@@ -106,7 +106,7 @@ class OpenAIProvider:
                 api_key=target.secrets[0] or "unused",  # a server of one's own asks for none, the SDK insists on one
                 base_url=target.base_url,
                 max_retries=0,  # the kernel retries: its retries are commands in the ledger
-                timeout=httpx2.Timeout(common.IDLE_S, connect=common.CONNECT_S),
+                timeout=httpx2.Timeout(common.silence_s(self._environ), connect=common.CONNECT_S),
             )
         return self._clients[at]
 
