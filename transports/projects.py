@@ -94,6 +94,12 @@ def fetch(home: Path, project: str, directory: Path, revision: str = "HEAD") -> 
     return msgspec.json.decode(_child(*words), type=Fetched)
 
 
+def fetch_with_changes(home: Path, project: str, directory: Path) -> Fetched:
+    """Brings HEAD and the uncommitted changes into the home, as one commit more."""
+    words = ("fetch", "--home", home, "--project", project, "--path", directory, "--with-changes")
+    return msgspec.json.decode(_child(*words), type=Fetched)
+
+
 def import_directory(home: Path, project: str, directory: Path) -> Fetched:
     """Brings a directory without git into the home."""
     return msgspec.json.decode(

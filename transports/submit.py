@@ -50,6 +50,8 @@ def bring(client: Client, plan: Plan) -> Fetched:
     home = client.home.path
     if plan.kind == "directory":
         return projects.import_directory(home, plan.project, plan.place)
+    if plan.with_changes:
+        return projects.fetch_with_changes(home, plan.project, plan.place)
     return projects.fetch(home, plan.project, plan.place)
 
 

@@ -1,7 +1,7 @@
 """The side commands on projects' content, which the transports start as child processes: they never run git themselves.
 
     python -m loom.workers.project probe  --path DIR
-    python -m loom.workers.project fetch  --home HOME --project ID --path DIR [--rev REV]
+    python -m loom.workers.project fetch  --home HOME --project ID --path DIR [--rev REV | --with-changes]
     python -m loom.workers.project import --home HOME --project ID --path DIR
     python -m loom.workers.project empty  --home HOME --project ID
     python -m loom.workers.project branch --home HOME --project ID --path DIR --name BRANCH --commit COMMIT
@@ -36,6 +36,7 @@ from loom.workers.git import GitError, quote_path
 from loom.workers.probing import probe
 from loom.workers.project_file import ProjectFileError
 from loom.workers.seams import HandsError
+from loom.workers.workspaces.changes import fetch_with_changes
 from loom.workers.workspaces.projects import NotThere
 
 WRONG = 2
@@ -47,6 +48,8 @@ async def _probe(asked: argparse.Namespace) -> object:
 
 
 async def _fetch(asked: argparse.Namespace) -> object:
+    if asked.with_changes:
+        return _fetched(await fetch_with_changes(asked.home, asked.project, asked.path))
     return _fetched(await workspaces.fetch_project(asked.home, asked.project, asked.path, asked.rev))
 
 
@@ -134,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(f"--{option}", required=True, type=Path if option in ("home", "path") else str)
         if name == "fetch":
             command.add_argument("--rev", default="HEAD")
+            command.add_argument("--with-changes", action="store_true")
         if name == "diff":
             command.add_argument("--raw", action="store_true")
     return parser

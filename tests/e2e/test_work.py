@@ -119,6 +119,24 @@ def test_the_users_repository_is_only_given_a_branch(loom: Cli, project: Path, s
     assert done.json["task"]["base"] == head
 
 
+def test_uncommitted_changes_are_taken_along(loom: Cli, project: Path, scripted: tuple[str, str]) -> None:
+    """--with-changes: the base holds them, staged or not, new files too, ignored ones not; the user's index stays."""
+    (project / "README.md").write_text("changed\n")
+    (project / "new.txt").write_text("new\n")
+    (project / "hidden.txt").write_text("ignored\n")
+    (project / ".gitignore").write_text("hidden.txt\n.loom/\n")
+    git(project, "add", "README.md")
+    before = git(project, "status", "--porcelain")
+    done = loom("run", "Mend it", *scripted, "--with-changes", "--json", cwd=project)
+    base = done.json["task"]["base"]
+    assert git(project, "rev-parse", "HEAD") != base
+    store = project / ".loom" / "repos" / f"{done.json['task']['project']}.git"
+    assert "changed" == git(store, "show", f"{base}:README.md")
+    assert {"new.txt", ".gitignore"} <= set(git(store, "ls-tree", "-r", "--name-only", base).splitlines())
+    assert "hidden.txt" not in git(store, "ls-tree", "-r", "--name-only", base)
+    assert before == git(project, "status", "--porcelain")
+
+
 def test_detached_work_goes_on(loom: Cli, project: Path, scripted: tuple[str, str]) -> None:
     """--detach prints the id at once; the task ends by itself; log -f ends with it."""
     assert 0 == loom("projects", "trust", "--yes", cwd=project).code
