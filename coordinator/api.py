@@ -46,6 +46,7 @@ class Describe(ClientWire, frozen=True, kw_only=True, tag="Describe"):
     """The volatile state: version, epoch, workers, queue, leases, provider waits, names of secrets in the environment."""
 
     token: str
+    nonce: str = ""
 
 
 class Leave(ClientWire, frozen=True, kw_only=True, tag="Leave"):
@@ -65,6 +66,8 @@ class Answered(ClientWire, frozen=True, kw_only=True, tag="Answered"):
     sentence: str = ""
     task: str = ""
     was: str = ""
+    nonce: str = ""
+    """Of the Call that is answered: a late answer to an earlier question with the same key is told apart."""
 
 
 class Poke(ClientWire, frozen=True, kw_only=True, tag="Poke"):
@@ -86,6 +89,7 @@ class Live(ClientWire, frozen=True, kw_only=True, tag="Live"):
 
 class Description(ClientWire, frozen=True, kw_only=True, tag="Description"):
     status: msgspec.Raw
+    nonce: str = ""
 
 
 class Denied(ClientWire, frozen=True, kw_only=True, tag="Denied"):

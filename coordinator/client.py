@@ -142,8 +142,13 @@ class Client:
         """Leave; the coordinator stays."""
         self._socket.close(linger=0)
         self._context.term()
+        self.starts_nothing()
+
+    def starts_nothing(self) -> None:
+        """From now on a missing coordinator is an error, not started."""
         if self._starter is not None:
             self._starter.disown()
+            self._starter = None
 
     # ------------------------------------------------------------------------------------------------- questions
 
@@ -174,7 +179,7 @@ class Client:
         )
         while True:
             try:
-                answered = self._ask(call, Answered, key, timeout_ms)
+                answered = self._ask(call, Answered, key, timeout_ms, call.nonce)
             except CallDenied as error:
                 if error.code_word != "blob_missing":
                     raise
@@ -185,13 +190,14 @@ class Client:
 
     def describe(self, timeout_ms: int = CALL_MS) -> dict[str, Any]:
         """The volatile state: version, epoch, workers, queue, leases, read-only, names of secrets."""
-        described = self._ask(Describe(token=self._token), Description, "", timeout_ms)
+        nonce = os.urandom(KEY_BYTES).hex()
+        described = self._ask(Describe(token=self._token, nonce=nonce), Description, "", timeout_ms, nonce)
         found: dict[str, Any] = json.loads(bytes(described.status))
         return found
 
     def leave(self, *, workers: bool = False, timeout_ms: int = CALL_MS) -> None:
         """Let the coordinator go (workers: with the local workers, when they are done); waits until it is gone."""
-        self._starter = None
+        self.starts_nothing()
         with contextlib.suppress(CoordinatorFailed):
             self._ask(Leave(token=self._token, workers=workers), Answered, "", timeout_ms)
         end = time.monotonic() + timeout_ms / 1000
@@ -246,7 +252,7 @@ class Client:
         socket.connect(self.home.endpoint("client"))
         return socket
 
-    def _ask(self, message: FromClient, kind: type[A], key: str, timeout_ms: int) -> A:
+    def _ask(self, message: FromClient, kind: type[A], key: str, timeout_ms: int, nonce: str = "") -> A:
         """One question and its answer, asked again until there is one."""
         end_ms = _now_ms() + timeout_ms
         wait_ms = FIRST_RESEND_MS
@@ -255,7 +261,9 @@ class Client:
             again_ms = min(_now_ms() + wait_ms, end_ms)
             while (left_ms := again_ms - _now_ms()) > 0:
                 said = self._receive(left_ms)
-                if isinstance(said, kind) and getattr(said, "key", key) == key:
+                if isinstance(said, kind) and (getattr(said, "key", key), getattr(said, "nonce", nonce)) == (key, nonce):
+                    if self._starter is not None:
+                        self._starter.answered()
                     return said
                 if isinstance(said, Denied) and said.key in ("", key):
                     raise CallDenied(said)

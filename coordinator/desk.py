@@ -97,7 +97,7 @@ class Desk:
     ) -> None:
         self.principals = principals
         self._has_blob, self._describe, self._log = has_blob, describe, log
-        self._waiting: dict[str, dict[Peer, None]] = {}
+        self._waiting: dict[str, dict[Peer, str]] = {}
         self._watchers: dict[Peer, tuple[str, int]] = {}
         self._out: list[tuple[Peer, ToClient]] = []
         self.leave: Leave | None = None
@@ -139,8 +139,9 @@ class Desk:
                     self._deny(peer, "busy", f"{MAX_WATCHERS} clients are watching; try again later")
             case Unwatch():
                 self._watchers.pop(peer, None)
-            case Describe():
-                self._out.append((peer, Description(status=msgspec.Raw(msgspec.json.encode(self._describe())))))
+            case Describe(nonce=nonce):
+                status = msgspec.Raw(msgspec.json.encode(self._describe()))
+                self._out.append((peer, Description(status=status, nonce=nonce)))
             case Leave():
                 if ADMIN in known.labels:
                     self.leave = message
@@ -151,7 +152,7 @@ class Desk:
 
     def _call(self, peer: Peer, known: Known, call: Call) -> Request | None:
         if peers := self._waiting.get(call.key):
-            peers[peer] = None
+            peers[peer] = call.nonce
             return None
         try:
             command = decode_command(call.command)
@@ -162,7 +163,7 @@ class Desk:
             self._log("client_denied", code=refusal.code, kind=type(command).__name__, principal=known.principal.id)
             self._out.append((peer, refusal))
             return None
-        self._waiting[call.key] = {peer: None}
+        self._waiting[call.key] = {peer: call.nonce}
         who = known.principal
         principal = Principal(who.id, who.kind, call.via or who.via, call.acting_for or who.acting_for, who.assurance)
         return Request(
@@ -211,16 +212,17 @@ class Desk:
                 self._out.append((peer, poke))
 
     def _answer(self, reply: Reply) -> None:
-        answered = Answered(
-            key=reply.key,
-            outcome=reply.outcome.value,
-            seq=reply.seq,
-            code=reply.code,
-            sentence=reply.sentence,
-            task=reply.task,
-            was=reply.was,
-        )
-        for peer in self._waiting.pop(reply.key, ()):
+        for peer, nonce in self._waiting.pop(reply.key, {}).items():
+            answered = Answered(
+                key=reply.key,
+                outcome=reply.outcome.value,
+                seq=reply.seq,
+                code=reply.code,
+                sentence=reply.sentence,
+                task=reply.task,
+                was=reply.was,
+                nonce=nonce,
+            )
             self._out.append((peer, answered))
 
     def refuse(self, key: str, code: str, sentence: str) -> bool:

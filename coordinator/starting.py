@@ -12,6 +12,8 @@ from loom.coordinator.errors import HomeError
 from loom.coordinator.home import Home
 
 TAIL_BYTES = 2_000
+MAX_DEATHS = 3
+"""So many coordinators that ended without an answer are enough; one that ends by itself with an error is enough."""
 
 
 class CoordinatorFailed(HomeError):
@@ -28,6 +30,7 @@ class Starter:
     home: Home
     arguments: Sequence[str] = ()
     _child: subprocess.Popen[bytes] | None = None
+    _deaths: int = 0
 
     def ensure(self) -> None:
         """Start one if none holds the home. Raises CoordinatorFailed when the one that was started died; OSError's are
@@ -37,10 +40,15 @@ class Starter:
             if code is None:
                 return
             self._child = None
-            if code and not self.home.running():
+            self._deaths += 1
+            if not self.home.running() and (code > 0 or self._deaths >= MAX_DEATHS):
                 raise CoordinatorFailed(f"The coordinator of {self.home.path} ended with code {code}: {self.tail()}")
         if not self.home.running():
             self._start()
+
+    def answered(self) -> None:
+        """It lives: deaths are counted anew."""
+        self._deaths = 0
 
     def _start(self) -> None:
         self.home.make()
