@@ -100,6 +100,7 @@ class Actor:
         self._out: list[FromWorker] = []
         self._actions: list[Action] = []
         self._counter = 0
+        self._credit = -1
         self._welcome: Welcome | None = None
         self._epoch = 0
         self._heard_ms = mono_ms
@@ -400,9 +401,11 @@ class Actor:
         if self._accepts:
             out[:0] = [Accepted(attempt=attempt, fence=fence) for attempt, fence in self._accepts]
             self._accepts.clear()
-        if out and self._goodbye_ms is None:
+        if (out or self.free != self._credit) and self._goodbye_ms is None:
+            # Also when nothing else is to be said: answers that empty a full spool free slots in silence.
             self._counter += 1
-            out.append(Credit(free=self.free, as_of=self._counter))
+            self._credit = self.free
+            out.append(Credit(free=self._credit, as_of=self._counter))
         return out
 
 
