@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
-from harness.player import ANNA, CORE, HANDS, Player, caps, finding, text
-from harness.toy import ALL
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from harness.player import ANNA, CORE, HANDS, Player, caps, finding, text
+from harness.toy import ALL
 from loom.bundles.code.bundle import BUNDLE as CODE
 from loom.coordinator.codec import encode_value
 from loom.kernel import commands as c
@@ -26,11 +27,14 @@ from loom.kernel.values import (
     Capability,
     End,
     ErrorClass,
+    FindingReport,
+    Principal,
     SpawnStatus,
     Statement,
     Status,
     Usage,
     Verdict,
+    find,
 )
 
 BUNDLES: tuple[Bundle, ...] = (*ALL, replace(CODE, digest="code"))
@@ -40,6 +44,9 @@ RESERVED = 100
 STATE_BYTES = 200_000
 WAY_ON = (AnswerWord.ACCEPT, AnswerWord.RAISE, AnswerWord.RETRY, AnswerWord.REVISE, AnswerWord.APPLY, AnswerWord.ABANDON)
 FINISH_STEPS = 400
+
+
+NUISANCES = ("again", "again", "grant", "answer", "pause", "wall", "gate", "wake", "cancel")
 
 
 class KernelMachine(RuleBasedStateMachine):
@@ -67,7 +74,7 @@ class KernelMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------------------------------------------- commands
 
-    def give(self, command: c.TaskCommand, by: object = None) -> None:
+    def give(self, command: c.Command, by: Principal | None = None) -> None:
         self.player.now_ms += 1
         taken = self.player.try_(command, by)  # type: ignore[arg-type]
         if isinstance(taken, Tick):
@@ -79,8 +86,7 @@ class KernelMachine(RuleBasedStateMachine):
         if any(getattr(event, "verdict", None) is Verdict.ACCEPTED for event in taken.events):
             self.check_accepted()
 
-    @rule(pick=ANY, off=st.sampled_from((0, 0, 0, 0, 1, -1)), early=st.booleans())
-    def grant(self, pick: int, off: int, early: bool) -> None:
+    def grant(self, pick: int, off: int = 0, early: bool = False) -> None:
         """A grant, sometimes too early or under a wrong fence."""
         spawns = self.player.task.spawns
         if spawns:
@@ -92,19 +98,39 @@ class KernelMachine(RuleBasedStateMachine):
             grant = self.player.granting(state, reserved=reserved)
             self.give(replace(grant, fence=grant.fence + off))
 
-    @rule(pick=ANY, word=ANY, sort=ANY, blocks=st.integers(0, 2), fresh=st.booleans())
-    def report(self, pick: int, word: int, sort: int, blocks: int, fresh: bool) -> None:
-        """A report: any outcome, fitting or not, with or without findings, about this subject or another."""
-        running = [s for s in self.player.task.spawns if s.status is SpawnStatus.GRANTED]
-        if not running:
-            return
-        state = running[pick % len(running)]
-        agent = self.player.rules.agents[state.agent]
-        words = (*agent.outcomes, *agent.outcomes, *agent.outcomes, "nonsense")
-        found = [finding(f"trouble {'abc'[(sort + i) % 3]}", agent=agent.name) for i in range(blocks)]
-        self.give(self.saying(agent, words[word % len(words)], found, fresh, sort))
+    @rule(pick=ANY)
+    def grant_what_is_ready(self, pick: int) -> None:
+        """What a scheduler does; a paused task is resumed first."""
+        if self.player.task.paused:
+            self.give(c.Resume())
+        ready = [i for i, s in enumerate(self.player.task.spawns) if s.status is SpawnStatus.READY]
+        for place in ready[: 1 + pick % 3]:
+            self.grant(place)
 
-    def saying(self, agent: Agent, word: str, found: list[object], fresh: bool, sort: int) -> c.AttemptEnded:
+    @rule(pick=ANY, sort=ANY, fresh=st.booleans())
+    def good_report(self, pick: int, sort: int, fresh: bool) -> None:
+        """A report that fits, whatever its word: what a well-behaved agent says."""
+        agent = self.running(pick)
+        if agent is not None:
+            word = agent.outcomes[sort % len(agent.outcomes)] if sort % 3 else agent.outcomes[0]
+            blocks = agent.judges and word == "block"
+            found = [finding(f"trouble {'abcdefgh'[sort % 8]}", agent=agent.name)] if blocks else []
+            self.give(self.saying(agent, word, found, fresh, sort))
+
+    @rule(pick=ANY, word=ANY, sort=ANY, blocks=st.integers(0, 2), fresh=st.booleans())
+    def any_report(self, pick: int, word: int, sort: int, blocks: int, fresh: bool) -> None:
+        """A report: any outcome, fitting or not, with or without findings, about this subject or another."""
+        agent = self.running(pick)
+        if agent is not None:
+            words = (*agent.outcomes, *agent.outcomes, "nonsense")
+            found = [finding(f"trouble {'abc'[(sort + i) % 3]}", agent=agent.name) for i in range(blocks)]
+            self.give(self.saying(agent, words[word % len(words)], found, fresh, sort))
+
+    def running(self, pick: int) -> Agent | None:
+        states = [s for s in self.player.task.spawns if s.status is SpawnStatus.GRANTED]
+        return self.player.rules.agents[states[pick % len(states)].agent] if states else None
+
+    def saying(self, agent: Agent, word: str, found: list[FindingReport], fresh: bool, sort: int) -> c.AttemptEnded:
         if fresh:
             self.subjects += 1
         editing = agent.capability is Capability.EDIT
@@ -129,19 +155,21 @@ class KernelMachine(RuleBasedStateMachine):
 
     @rule(pick=ANY, end=st.sampled_from(End), error=st.sampled_from(ErrorClass), later=st.sampled_from((0, 1_000, 10**12)))
     def end(self, pick: int, end: End, error: ErrorClass, later: int) -> None:
-        """An attempt ends in any other way."""
-        spawns = self.player.task.spawns
-        if spawns and end is not End.REPORTED:
-            agent = spawns[pick % len(spawns)].agent
-            ending = self.player.ending(agent, end, error_class=error, output=text("half"))
+        """A running attempt ends in any other way."""
+        agent = self.running(pick)
+        if agent is not None and end is not End.REPORTED:
+            ending = self.player.ending(agent.name, end, error_class=error, output=text("half"))
             self.give(replace(ending, not_before_ms=self.player.now_ms + later if later else 0))
 
     @precondition(lambda self: self.player.task.gate is not None)
-    @rule(word=st.sampled_from(AnswerWord), named=st.booleans(), own=st.sampled_from((False, False, True)))
-    def answer(self, word: AnswerWord, named: bool, own: bool) -> None:
-        """Any word at the open gate, offered or not, with or without what belongs to it."""
-        answer = self.answering(word) if named else self.player.answering(word)
-        if own and word is AnswerWord.REVISE:
+    @rule(pick=ANY, own=st.sampled_from((False, False, True)))
+    def answer(self, pick: int, own: bool) -> None:
+        """One of the offered words, with all that it needs; sometimes with the person's own work."""
+        words = self.player.gate.answers
+        answer = self.answering(words[pick % len(words)])
+        if answer.word is AnswerWord.ABANDON and pick % 5:
+            return
+        if own and answer.word is AnswerWord.REVISE:
             self.subjects += 1
             answer = replace(answer, new_subject=f"s{self.subjects}", work=f"c-s{self.subjects}")
         self.give(answer)
@@ -153,27 +181,50 @@ class KernelMachine(RuleBasedStateMachine):
         raises = (("cost", self.player.task.caps.cost + 5_000),) if word is AnswerWord.RAISE and parked == "cost" else ()
         return self.player.answering(word, "words" if word is AnswerWord.REVISE else "", accept=named, raises=raises)
 
-    @rule(pick=ANY, by=st.sampled_from((ANNA, CORE, HANDS)))
-    def once_more(self, pick: int, by: object) -> None:
-        """Any command of the past comes again, from anybody."""
-        self.give(self.player.records[pick % len(self.player.records)].command, by)  # type: ignore[arg-type]
+    @rule(seed=ANY, count=st.integers(1, 25))
+    def play(self, seed: int, count: int) -> None:
+        """A stretch of mostly good work: the deep places lie behind it. After each of its steps everything has to hold."""
+        draw = Random(seed)
+        for _ in range(count):
+            if self.player.task.status is Status.DONE:
+                return
+            pick = draw.randrange(10**6)
+            if self.player.task.gate is not None:
+                self.answer(pick, draw.random() < 0.2)
+            self.grant_what_is_ready(pick)
+            if draw.random() < 0.75:
+                self.good_report(pick, draw.randrange(10**6), draw.random() < 0.8)
+            elif draw.random() < 0.5:
+                self.any_report(pick, draw.randrange(10**6), pick, draw.randrange(3), draw.random() < 0.5)
+            else:
+                self.end(pick, draw.choice(list(End)), draw.choice(list(ErrorClass)), draw.choice((0, 1_000, 10**12)))
+            self.all_holds()
 
-    @rule(command=st.sampled_from((c.Pause(), c.Resume(), c.Resume(), c.Wake("wall"), c.Wake("gate"), c.Wake("tea"))))
-    def steer(self, command: c.TaskCommand) -> None:
-        self.give(command)
+    def all_holds(self) -> None:
+        self.the_ledger_adds_up()
+        self.somebody_is_next()
+        self.every_gate_has_a_way_on()
 
-    @rule(name=st.sampled_from(("wall", "gate")))
-    def time_passes(self, name: str) -> None:
-        """Until a wake is due; then it is taken."""
-        due_ms = dict(self.player.task.wakes).get(name, 0)
-        if due_ms:
-            self.player.now_ms = max(self.player.now_ms, due_ms)
-            self.give(c.Wake(name))
-
-    @rule(really=st.sampled_from((False,) * 9 + (True,)))
-    def cancel(self, really: bool) -> None:
-        if really:
-            self.give(c.Cancel())
+    @rule(what=st.sampled_from(NUISANCES), pick=ANY, by=st.sampled_from((ANNA, CORE, HANDS)))
+    def nuisance(self, what: str, pick: int, by: Principal) -> None:
+        """What also happens: the past once more from anybody, grants out of turn, pauses, deadlines, answers that do not fit."""
+        player = self.player
+        match what:
+            case "again":
+                self.give(player.records[pick % len(player.records)].command, by)
+            case "grant":
+                self.grant(pick, off=(0, 1, -1)[pick % 3], early=True)
+            case "answer" if player.task.gate is not None:
+                self.give(player.answering(list(AnswerWord)[pick % len(AnswerWord)]))
+            case "pause":
+                self.give((c.Pause(), c.Resume())[pick % 2])
+            case "wall" | "gate" if find(player.task.wakes, what, 0) and not pick % 3:
+                player.now_ms = max(player.now_ms, find(player.task.wakes, what, 0))
+                self.give(c.Wake(what))
+            case "wake":
+                self.give(c.Wake(("wall", "gate", "tea")[pick % 3]))
+            case "cancel" if not pick % 7:
+                self.give(c.Cancel())
 
     # ----------------------------------------------------------------------------------------- what holds at all times
 
@@ -255,7 +306,7 @@ class KernelMachine(RuleBasedStateMachine):
         else:
             state = next(s for s in task.spawns if s.status in (SpawnStatus.READY, SpawnStatus.GRANTED))
             if state.status is SpawnStatus.READY:
-                self.grant(task.spawns.index(state), 0, early=False)
+                self.grant(task.spawns.index(state))
             if self.player.task.spawns and self.player.spawn(state.agent).status is SpawnStatus.GRANTED:
                 agent = self.player.rules.agents[state.agent]
                 good = self.saying(agent, agent.outcomes[0], [], True, 1)
