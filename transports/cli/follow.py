@@ -10,9 +10,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from loom.coordinator.errors import BlobMissing
 from loom.coordinator.home import Home
 from loom.transports.chain import Chain, Text
 from loom.transports.cli import output, picture
+from loom.transports.errors import UnavailableProblem
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 POLL_S = 0.15
 """Seconds between two looks at the record, when nobody says that there is something new."""
+GIVE_UP_S = 60.0
+"""Seconds without a coordinator, which is started again and again meanwhile, until following ends."""
 AGAIN_S = 3.0
 """Seconds in which a second Ctrl-C cancels the task."""
 
@@ -33,6 +37,10 @@ class Watcher(Protocol):
 
     def take(self) -> dict[str, str]:
         """attempt → the last note, of everything heard so far."""
+        ...
+
+    def trouble(self) -> tuple[float, str]:
+        """(for how many seconds no coordinator could be had, why)."""
         ...
 
     def close(self) -> None: ...
@@ -90,6 +98,9 @@ class Follower:
                 return "over"
             if self.chain.gate is not None:
                 return "gate"
+            silent_s, why = self.watcher.trouble()
+            if silent_s > GIVE_UP_S:
+                raise UnavailableProblem(f"No coordinator could be had for {silent_s:.0f} s: {why}", "loom doctor")
             with suppress(TimeoutError):
                 await asyncio.wait_for(interrupted.wait(), POLL_S)
                 return "detached"
@@ -110,7 +121,7 @@ class Follower:
         self._since = found["next_seq"]
         for text in self._shown_texts():
             if text.blob and text.blob not in self._texts:
-                self._texts[text.blob] = (await queries.text(text.blob)).decode(errors="replace")
+                self._texts[text.blob] = await _text(queries, text.blob)
 
     def _shown_texts(self) -> Iterator[Text]:
         yield self.chain.text
@@ -152,6 +163,13 @@ class Follower:
             console=console, transient=True, refresh_per_second=8, redirect_stdout=False, redirect_stderr=False
         ) as live:
             yield _Screen(console, live)
+
+
+async def _text(queries: Queries, identifier: str) -> str:
+    try:
+        return (await queries.text(identifier)).decode(errors="replace")
+    except BlobMissing:
+        return ""
 
 
 @dataclass

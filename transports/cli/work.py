@@ -91,6 +91,8 @@ def carry_out(home: Home, plan: Plan, *, detach: bool = False, as_json: bool = F
     ended = see_through(home, task, quiet=as_json)
     if as_json:
         output.print_json({**ended.found, "exit": ended.code})
+        if gate := ended.found["task"]["gate"]:
+            output.note(f"waits for you: loom answer {gate}")
     elif ended.code != INTERRUPTED:
         report(home, ended.found, ended.code)
     return ended.code
@@ -103,13 +105,20 @@ def see_through(home: Home, task: str, *, quiet: bool = False) -> Ended:
     try:
         while True:
             stop = follower.follow(lambda: _cancel(home, task))
-            if stop == "gate" and not quiet and output.interactive() and decide(home, follower):
-                continue
-            break
+            if stop != "gate" or quiet or not output.interactive() or not _decided(home, follower):
+                break
     finally:
         listener.close()
     found = reading.read(home, lambda queries: reading.whole_task(queries, task))
     return Ended(_code(stop, found["task"]), found)
+
+
+def _decided(home: Home, follower: Follower) -> bool:
+    """Whether the person at the terminal took the decision. Ctrl-C and Ctrl-D leave it for later."""
+    try:
+        return decide(home, follower)
+    except click.Abort:
+        return False
 
 
 def _cancel(home: Home, task: str) -> None:
