@@ -105,6 +105,17 @@ def test_odd_names_survive(loom: Cli, tmp_path: Path) -> None:
     assert (0, True) == (shown.code, "line.txt" in shown.out), shown
 
 
+def test_a_project_whose_path_is_no_text(loom: Cli, tmp_path: Path) -> None:
+    """A directory with a name that is not UTF-8 gets its branch; its home is the user's, for no socket could be named there."""
+    project = repository(Path(os.fsdecode(os.fsencode(tmp_path) + b"/raw-\xff")), {"a.txt": "x\n"})
+    model = editing(tmp_path / "r.jsonl", "a.txt", "y\n")
+    done = loom("run", "Change it", "--flow", "trivial", "--model", model, "--json", cwd=project)
+    assert 3 == done.code, done
+    assert not (project / ".loom").exists()
+    assert 0 == loom("answer", done.json["task"]["id"], "accept", cwd=project).code
+    eventually(lambda: git(project, "branch", "--list", "loom/*"), what="the branch")
+
+
 def test_the_users_repository_is_only_given_a_branch(loom: Cli, project: Path, scripted: tuple[str, str]) -> None:
     """Tree, index, HEAD and other refs are as they were; the home ignores itself."""
     (project / "sharebill" / "split.py").write_text("# not committed\n")

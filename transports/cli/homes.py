@@ -44,9 +44,17 @@ def opened(context: click.Context) -> Home:
 
 def for_work(context: click.Context, start: Path, top: Path | None) -> Home:
     """The home that a task in `start` goes to: one that is named or found, else a new `.loom/` at the top of its git work
-    tree, else the user's. Creates nothing."""
+    tree, else the user's. Creates nothing. A path that is not UTF-8 holds no home: sockets and records name it as text."""
     found = resolve(context, start)
     named = context.find_root().obj or os.environ.get("LOOM_HOME")
-    if top is None or named or found.path.name == ".loom":
+    if top is None or named or found.path.name == ".loom" or not _is_text(top):
         return found
     return Home(top / ".loom")
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

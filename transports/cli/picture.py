@@ -135,7 +135,7 @@ def _line(link: Link, width: int, until_ms: int) -> Styled:
         ("  ", ""),
         (sign, style),
         (f" {clean(link.agent) + again:<18}", ""),
-        (f"{said:<38}", colour),
+        (f"{said:<46}", colour),
         (f"{spent:>7}", "dim"),
     ]
     if width >= WIDE:
