@@ -12,7 +12,10 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
+from harness.player import ANNA, CORE, HANDS, T0, HomeOfOne, submission, text
+from harness.toy import serial
 from loom.coordinator.codec import encode_events
 from loom.kernel import commands as c
 from loom.kernel.draft import evolve
@@ -21,9 +24,6 @@ from loom.kernel.replay import Record, replay
 from loom.kernel.state import TaskState
 from loom.kernel.values import Bound, End, Execution, Principal, Usage
 from loom.kernel.work import Rules, rules_for
-
-from harness.player import ANNA, CORE, HANDS, T0, HomeOfOne, submission, text
-from harness.toy import serial
 
 STEPS = 9
 TASKS = 50
@@ -84,7 +84,7 @@ def main() -> None:
         for records in histories:
             task = None
             for record in records:
-                taken = tick(rules, task, HOME, record.principal, record.command, record.now_ms)
+                taken = tick(rules, task, HOME, record.principal, cast(c.TaskCommand, record.command), record.now_ms)
                 assert isinstance(taken, Tick)
                 task = taken.task
 

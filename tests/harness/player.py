@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from loom.coordinator.codec import encode_events
 from loom.kernel import commands as c
-from loom.kernel import events as e
 from loom.kernel.draft import evolve
 from loom.kernel.findings import identity, stall_key
 from loom.kernel.flow import Agent, Bundle
@@ -45,6 +45,8 @@ from loom.kernel.values import (
     Usage,
 )
 from loom.kernel.work import Asking, Rules, ask_directly, rules_for
+
+T = TypeVar("T")
 
 T0 = 1_750_000_000_000
 ANNA = Principal("anna", PrincipalKind.PERSON, "cli")
@@ -332,14 +334,14 @@ class Player:
 
     # ------------------------------------------------------------------------------------------------- what happened
 
-    def happened(self, kind: type[e.TaskEvent]) -> list[e.TaskEvent]:
+    def happened(self, kind: type[T]) -> list[T]:
         """The events of this kind in the last step."""
         return [event for event in self.last.events if isinstance(event, kind)]
 
     def kinds(self) -> list[str]:
         return [type(event).__name__ for event in self.last.events]
 
-    def effects(self, kind: type) -> list[object]:
+    def effects(self, kind: type[T]) -> list[T]:
         return [effect for effect in self.last.effects if isinstance(effect, kind)]
 
 

@@ -42,7 +42,14 @@ ANY = st.integers(0, 1_000_000)
 CHECKS = ("check.test", "check.lint", "check.typecheck")
 RESERVED = 100
 STATE_BYTES = 200_000
-WAY_ON = (AnswerWord.ACCEPT, AnswerWord.RAISE, AnswerWord.RETRY, AnswerWord.REVISE, AnswerWord.APPLY, AnswerWord.ABANDON)
+WAY_ON = (
+    AnswerWord.ACCEPT,
+    AnswerWord.RAISE,
+    AnswerWord.RETRY,
+    AnswerWord.REVISE,
+    AnswerWord.APPLY,
+    AnswerWord.ABANDON,
+)
 FINISH_STEPS = 400
 
 
@@ -134,7 +141,13 @@ class KernelMachine(RuleBasedStateMachine):
         if fresh:
             self.subjects += 1
         editing = agent.capability is Capability.EDIT
-        subject = f"s{self.subjects}" if editing else "" if agent.capability is Capability.ANSWER else self.player.task.subject
+        subject = (
+            f"s{self.subjects}"
+            if editing
+            else ""
+            if agent.capability is Capability.ANSWER
+            else self.player.task.subject
+        )
         alphabets = (*agent.facts, *((measure.fact, measure.values) for measure in agent.measures))
         outcome = ("passed", "passed", "failed", "skipped")[sort % 4]
         return self.player.ending(
@@ -153,7 +166,9 @@ class KernelMachine(RuleBasedStateMachine):
     def usage(self, agent: Agent) -> Usage:
         return Usage(input_tokens=50, calls=1, cost=min(RESERVED, self.player.spawn(agent.name).reserved))
 
-    @rule(pick=ANY, end=st.sampled_from(End), error=st.sampled_from(ErrorClass), later=st.sampled_from((0, 1_000, 10**12)))
+    @rule(
+        pick=ANY, end=st.sampled_from(End), error=st.sampled_from(ErrorClass), later=st.sampled_from((0, 1_000, 10**12))
+    )
     def end(self, pick: int, end: End, error: ErrorClass, later: int) -> None:
         """A running attempt ends in any other way."""
         agent = self.running(pick)
@@ -178,7 +193,9 @@ class KernelMachine(RuleBasedStateMachine):
         """The word, with all that it needs."""
         named = {f.id: "known" for f in live_blockers(self.player.task.findings)} if word is AnswerWord.ACCEPT else {}
         parked = self.player.parked
-        raises = (("cost", self.player.task.caps.cost + 5_000),) if word is AnswerWord.RAISE and parked == "cost" else ()
+        raises = (
+            (("cost", self.player.task.caps.cost + 5_000),) if word is AnswerWord.RAISE and parked == "cost" else ()
+        )
         return self.player.answering(word, "words" if word is AnswerWord.REVISE else "", accept=named, raises=raises)
 
     @rule(seed=ANY, count=st.integers(1, 25))
@@ -294,7 +311,11 @@ class KernelMachine(RuleBasedStateMachine):
             if self.player.task.status is Status.DONE:
                 break
             self.help_along()
-        assert self.player.task.status is Status.DONE, (self.player.task.stage, self.player.parked, self.player.task.spawns)
+        assert self.player.task.status is Status.DONE, (
+            self.player.task.stage,
+            self.player.parked,
+            self.player.task.spawns,
+        )
         assert self.player.replayed().difference is None
 
     def help_along(self) -> None:

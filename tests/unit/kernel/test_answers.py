@@ -44,7 +44,7 @@ def test_accept_goes_on_and_is_evidence_by_name() -> None:
     approval = Approval("payload", "type", "ed25519", ("sig",))
     player.answer("accept", "fine", approval=approval)
     (decision,) = player.happened(e.DecisionRecorded)
-    assert (ANNA, "s1", approval) == (decision.by, decision.subject, decision.approval)  # type: ignore[union-attr]
+    assert (ANNA, "s1", approval) == (decision.by, decision.subject, decision.approval)
     assert ("accepted", "done") == (player.task.verdict, player.task.status)
     assert [("approval.final", "s1", ANNA)] == [(x.kind, x.subject, x.by) for x in player.task.evidence]
 
@@ -78,7 +78,7 @@ def test_abandon_ends_the_task() -> None:
     player = at_the_gate()
     player.answer("abandon", "not worth it")
     assert ("abandoned", "done") == (player.task.verdict, player.task.status)
-    assert ANNA == player.happened(e.VerdictReached)[0].by  # type: ignore[union-attr]
+    assert ANNA == player.happened(e.VerdictReached)[0].by
 
 
 def test_a_second_answer_is_refused() -> None:
@@ -161,8 +161,7 @@ def test_accept_over_blockers_names_each_with_a_reason_and_completes() -> None:
     player.answer("accept", accept={"f1": "known", "f2": "bearable"})
     assert ("accepted", "done") == (player.task.verdict, player.task.status)
     assert {"f1": "known", "f2": "bearable"} == {
-        event.finding: event.reason.value
-        for event in player.happened(e.FindingAccepted)  # type: ignore[union-attr]
+        event.finding: event.reason.value for event in player.happened(e.FindingAccepted)
     }
     assert player.replayed().difference is None
 
@@ -197,7 +196,7 @@ def test_trouble_answered_accept_goes_on_without_the_result() -> None:
     assert ({"retry", "accept", "revise", "abandon"}, "trouble") == (player.offers, player.gate.role)
     player.accept_all("not needed here")
     (waived,) = player.happened(e.SpawnWaived)
-    assert ("reviewer3", ANNA) == (waived.agent, waived.by)  # type: ignore[union-attr]
+    assert ("reviewer3", ANNA) == (waived.agent, waived.by)
     assert "accepted" == player.task.verdict
 
 
@@ -228,7 +227,7 @@ def test_an_agent_that_asks_can_be_retried_accepted_or_revised() -> None:
     for word, stage in (("retry", "work"), ("accept", "decide"), ("revise", "work")):
         player = Player(TOY, SUPERVISED)
         player.report("worker", "stuck", subject="s1")
-        assert ("asked", "the worker is stuck") == (player.parked, player.happened(e.TaskParked)[0].reason.value)  # type: ignore[union-attr]
+        assert ("asked", "the worker is stuck") == (player.parked, player.happened(e.TaskParked)[0].reason.value)
         player.answer(word)
         assert (stage, "") == (player.task.stage, player.parked)
 
@@ -299,14 +298,16 @@ def test_going_back_stops_what_still_runs() -> None:
     assert "attempts" == player.parked
     report = player.ending("reviewer1", "reported", outcome="approve", subject="s1")
     player.answer("abandon")
-    assert [("t/review.1/reviewer1", 2)] == [(s.spawn, s.fence) for s in player.effects(StopAttempt)]  # type: ignore[attr-defined]
+    assert [("t/review.1/reviewer1", 2)] == [(s.spawn, s.fence) for s in player.effects(StopAttempt)]
     assert 0 == player.task.spent.reserved
     assert "task_done" == player.refused(report)
 
 
 def test_a_running_sibling_is_stopped_by_revise() -> None:
     """The objected spawn waits, its sibling runs, the person revises: the sibling's report is stale from then on."""
-    never = Rule("no blocks", ("SpawnSettled",), "never", check=lambda before, after: "no" if after.said("reviewer1") else None)
+    never = Rule(
+        "no blocks", ("SpawnSettled",), "never", check=lambda before, after: "no" if after.said("reviewer1") else None
+    )
     player = Player(replace(FANOUT, rules=(never,)))
     player.report("worker", subject="s1")
     player.grant("reviewer2", reserved=7)
@@ -333,7 +334,7 @@ def test_retry_offers_whatever_waits() -> None:
     assert "objection" == player.parked
     answered.append(1)
     player.answer("retry")
-    assert ["t/work.1/worker"] == [o.spawn for o in player.effects(Offer)]  # type: ignore[attr-defined]
+    assert ["t/work.1/worker"] == [o.spawn for o in player.effects(Offer)]
     player.report("worker", subject="s1")
 
 

@@ -132,7 +132,7 @@ def test_after_its_tries_the_next_binding_has_its_turn() -> None:
     for _ in range(limits.TRANSIENT_TRIES):
         player.fail("worker", "transient", "overloaded")
     assert "spawn_failed" == player.parked
-    assert "worker failed: overloaded" == player.happened(e.TaskParked)[0].reason.value  # type: ignore[union-attr]
+    assert "worker failed: overloaded" == player.happened(e.TaskParked)[0].reason.value
 
 
 def test_the_jitter_is_the_attempts_own() -> None:
@@ -191,7 +191,7 @@ def test_a_permanent_error_goes_to_the_next_binding_then_to_a_person(error_class
     assert (1, 2) == (player.spawn("worker").binding, player.spawn("worker").attempt)
     player.fail("worker", error_class, "no key")
     (failed,) = player.happened(e.SpawnFailed)
-    assert (error_class or "permanent", "no key") == (failed.error_class, failed.reason.value)  # type: ignore[union-attr]
+    assert (error_class or "permanent", "no key") == (failed.error_class, failed.reason.value)
     assert "spawn_failed" == player.parked
     assert ["harness"] == [f.report.origin for f in player.task.findings]
 
@@ -235,7 +235,12 @@ def test_an_unparseable_editor_keeps_its_change_and_what_was_measured() -> None:
     """The work is done, only the words are not: the repair does not edit again, and no measured fact is lost."""
     player = Player(CHECKED)
     player.fail(
-        "worker", "unparseable", "no JSON", subject="s1", work="c1", facts=(("empty", "no"), ("risky", "yes"), ("x", "y"))
+        "worker",
+        "unparseable",
+        "no JSON",
+        subject="s1",
+        work="c1",
+        facts=(("empty", "no"), ("risky", "yes"), ("x", "y")),
     )
     assert ("s1", "c1") == (player.task.subject, player.task.work)
     assert {"empty": "no", "flow_pinned": "no", "risky": "yes"} == dict(player.task.facts)
@@ -269,7 +274,7 @@ def test_a_lost_attempt_is_tried_at_once_and_quarantined_in_the_end() -> None:
         assert player.now_ms == player.spawn("worker").not_before_ms
     player.end("worker", "lost")
     (failed,) = player.happened(e.SpawnFailed)
-    assert failed.reason.value.startswith("quarantined: 3 workers")  # type: ignore[union-attr]
+    assert failed.reason.value.startswith("quarantined: 3 workers")
     assert limits.LOSSES_PER_SPAWN == player.task.spent.attempts
 
 
@@ -332,8 +337,6 @@ def test_a_fact_outside_its_alphabet_is_unparseable() -> None:
 
 def test_a_fact_that_is_not_said_again_is_unknown_again() -> None:
     """The old word of an agent does not stand for its new silence."""
-    from harness.toy import CHOOSE, CHOOSER, FINALIZE, gate, make
-    from loom.kernel.flow import Flow
 
     bundle = make("twice", (CHOOSER,), Flow("long", (CHOOSE, gate(rework="choose"), FINALIZE), rework="choose"))
     player = Player(bundle, {"preset": "supervised"})
@@ -416,7 +419,7 @@ def test_one_failing_sibling_costs_one_rerun() -> None:
     assert "spawn_failed" == player.parked
     player.answer("retry")
     assert (["reviewer2"], 3) == (player.agents("ready"), player.spawn("reviewer2").attempt)
-    assert ["t/review.1/reviewer2"] == [o.spawn for o in player.effects(Offer)]  # type: ignore[attr-defined]
+    assert ["t/review.1/reviewer2"] == [o.spawn for o in player.effects(Offer)]
     player.report("reviewer2")
     assert "accepted" == player.task.verdict
     assert player.replayed().difference is None
@@ -447,7 +450,7 @@ def test_a_failed_delivery_can_be_left() -> None:
     assert ("done", "accepted", "") == (
         player.task.status,
         player.task.verdict,
-        player.happened(e.TaskClosed)[0].delivered,  # type: ignore[union-attr]
+        player.happened(e.TaskClosed)[0].delivered,
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from harness.player import ANNA, CORE, HANDS, text
 
+from harness.player import ANNA, CORE, HANDS, text
 from loom.kernel import commands as c
 from loom.kernel import events as e
 from loom.kernel.home import evolve_home, tick_home

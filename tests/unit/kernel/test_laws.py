@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+
 from harness.player import ANNA, CORE, Player, caps, finding, text
 from harness.toy import CHECKED, DELIVERED, FANOUT, REVIEW, TOY
-
 from loom.kernel import events as e
 from loom.kernel.draft import evolve
 from loom.kernel.invariants import LAWS, Violation, objections
@@ -72,7 +72,19 @@ def granted(player: Player, fence: int, reserved: int = 0, agent: str = "worker"
 def closed(player: Player, fence: int, released: int = 0, agent: str = "worker") -> e.AttemptClosed:
     state = player.spawn(agent)
     return e.AttemptClosed(
-        state.id, 1, fence, End.LOST, ErrorClass.NONE, NO_TEXT, Usage(), Execution(), NO_TEXT, NO_TEXT, NO_TEXT, True, released
+        state.id,
+        1,
+        fence,
+        End.LOST,
+        ErrorClass.NONE,
+        NO_TEXT,
+        Usage(),
+        Execution(),
+        NO_TEXT,
+        NO_TEXT,
+        NO_TEXT,
+        True,
+        released,
     )
 
 
@@ -202,7 +214,9 @@ def test_decided() -> None:
     """A decision has a principal; a role that needs a person has one; a person decides at a gate."""
     player = at_finalize(TOY)
     for wrong in ({"by": POLICY}, {"by": CORE}, {"by": replace(ANNA, id="")}, {"gate": ""}):
-        found = laws(judge(player, decision(player, **wrong), e.StageEntered("finalize", 1), accepted(), e.TaskClosed()))
+        found = laws(
+            judge(player, decision(player, **wrong), e.StageEntered("finalize", 1), accepted(), e.TaskClosed())
+        )
         assert "decided" in found, wrong
 
 

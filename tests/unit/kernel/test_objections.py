@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+
 from harness.player import Player, caps, finding
 from harness.toy import CHECKED, DELIVERED, FANOUT, TOY
-
 from loom.kernel import commands as c
 from loom.kernel import events as e
 from loom.kernel.facts import Said, View
@@ -18,7 +18,12 @@ from loom.kernel.values import AnswerWord
 RETRY, REVISE, ABANDON = AnswerWord.RETRY, AnswerWord.REVISE, AnswerWord.ABANDON
 
 
-def ruled(bundle: Bundle, *on: str, check: Callable[[View, View], str | None], remedies: tuple[AnswerWord, ...] = (RETRY, REVISE, ABANDON)) -> Bundle:
+def ruled(
+    bundle: Bundle,
+    *on: str,
+    check: Callable[[View, View], str | None],
+    remedies: tuple[AnswerWord, ...] = (RETRY, REVISE, ABANDON),
+) -> Bundle:
     return replace(bundle, rules=(Rule("law", on, "no", check=check, remedies=remedies),))
 
 
@@ -36,7 +41,7 @@ def test_an_objection_parks_from_the_state_before() -> None:
     assert ("objection", "decide", {"revise", "abandon"}) == (player.parked, player.task.stage, player.offers)
     assert "approval.final" not in [one.kind for one in player.task.evidence]
     (raised,) = player.happened(e.ObjectionRaised)
-    assert ("no empty work", ("fact empty=yes",)) == (raised.rule, raised.because)  # type: ignore[union-attr]
+    assert ("no empty work", ("fact empty=yes",)) == (raised.rule, raised.because)
     assert "gate_closed" == player.refused(c.Answer("t-1", AnswerWord.ACCEPT))
     player.answer("revise")
     assert "work" == player.task.stage
@@ -45,7 +50,9 @@ def test_an_objection_parks_from_the_state_before() -> None:
 @pytest.mark.parametrize("way", ["abandon", "cancel"])
 def test_the_way_out_is_never_closed(way: str) -> None:
     """No rule of a bundle can keep a person from giving up."""
-    player = Player(ruled(CHECKED, "VerdictReached", "TaskClosed", "DecisionRecorded", check=always), {"preset": "supervised"})
+    player = Player(
+        ruled(CHECKED, "VerdictReached", "TaskClosed", "DecisionRecorded", check=always), {"preset": "supervised"}
+    )
     player.report("worker", subject="s1", facts={"empty": "yes"})
     player.do(c.Cancel()) if way == "cancel" else player.end("checks", "lost")
     if way == "abandon":
@@ -56,14 +63,16 @@ def test_the_way_out_is_never_closed(way: str) -> None:
 
 def test_an_objected_report_was_still_paid_for() -> None:
     """The attempt has ended: its cost is spent, it counts, its reservation is free, and what it said did not happen."""
-    bundle = replace(TOY, rules=(Rule("law", ("SpawnSettled",), "never stuck", never=Said("worker", "stuck"), remedies=(RETRY,)),))
+    bundle = replace(
+        TOY, rules=(Rule("law", ("SpawnSettled",), "never stuck", never=Said("worker", "stuck"), remedies=(RETRY,)),)
+    )
     player = Player(bundle, {"caps": caps(cost=1_000)})
     player.grant("worker", reserved=500)
     player.report("worker", "stuck", subject="s1", cost=300, tokens=9)
     spent = player.task.spent
     assert (300, 0, 9, 1) == (spent.cost, spent.reserved, spent.tokens, spent.attempts)
     (closed,) = player.happened(e.AttemptClosed)
-    assert ("objected", "s0") == (closed.end, player.task.subject)  # type: ignore[union-attr]
+    assert ("objected", "s0") == (closed.end, player.task.subject)
     assert ("objection", ["worker"], {"retry", "abandon"}) == (player.parked, player.agents("ready"), player.offers)
     assert "held" == player.refused(player.granting(player.spawn("worker")))
     player.answer("retry")
@@ -74,7 +83,9 @@ def test_an_objected_report_was_still_paid_for() -> None:
 
 def test_an_objected_sibling_leaves_the_others_alone() -> None:
     """Only the spawn whose report was objected to waits; the others run on and settle."""
-    player = Player(ruled(FANOUT, "SpawnSettled", check=lambda before, after: "no" if after.said("reviewer2") == "block" else None))
+    player = Player(
+        ruled(FANOUT, "SpawnSettled", check=lambda before, after: "no" if after.said("reviewer2") == "block" else None)
+    )
     player.report("worker", subject="s1")
     player.grant_all()
     player.report("reviewer2", "block", findings=[finding("x", agent="reviewer2")])
@@ -140,8 +151,8 @@ def test_a_rule_that_fails_did_not_answer() -> None:
     player.report("worker", subject="s1")
     assert ("objection", {"retry", "abandon"}) == (player.parked, player.offers)
     (raised,) = player.happened(e.ObjectionRaised)
-    assert raised.sentence.startswith("law did not answer: ") or raised.sentence.startswith("rule law did not answer: ")  # type: ignore[union-attr]
-    assert len(raised.sentence.encode()) <= 256  # type: ignore[union-attr]
+    assert raised.sentence.startswith("law did not answer: ") or raised.sentence.startswith("rule law did not answer: ")
+    assert len(raised.sentence.encode()) <= 256
     assert [True] == [entry.startswith("rule law: ValueError: <object object at") for entry in player.last.unanswered]
     healthy.append(1)
     player.answer("retry")
@@ -152,7 +163,13 @@ def test_a_rule_that_fails_did_not_answer() -> None:
 
 def test_trouble_in_delivery_leaves_the_verdict() -> None:
     """An objection after the verdict offers what a delivery can have: another try, or the end."""
-    player = Player(ruled(DELIVERED, "SpawnSettled", check=lambda before, after: "no" if after.said("deliver") and not allowed else None))
+    player = Player(
+        ruled(
+            DELIVERED,
+            "SpawnSettled",
+            check=lambda before, after: "no" if after.said("deliver") and not allowed else None,
+        )
+    )
     allowed: list[int] = []
     player.report("worker", subject="s1")
     player.report("deliver")
@@ -175,7 +192,7 @@ def test_what_was_delivered_while_a_person_was_asked_is_not_delivered_twice() ->
     player.answer("retry")
     assert ("done", ["t/finalize.1/deliver"]) == (
         player.task.status,
-        [event.delivered for event in player.happened(e.TaskClosed)],  # type: ignore[union-attr]
+        [event.delivered for event in player.happened(e.TaskClosed)],
     )
 
 
@@ -187,7 +204,7 @@ def test_several_rules_object_together() -> None:
     )
     player = Player(replace(TOY, rules=rules))
     player.report("worker", subject="s1")
-    assert ["one", "two"] == [event.rule for event in player.happened(e.ObjectionRaised)]  # type: ignore[union-attr]
+    assert ["one", "two"] == [event.rule for event in player.happened(e.ObjectionRaised)]
     assert {"retry", "revise", "abandon"} == player.offers
 
 

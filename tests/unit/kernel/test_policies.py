@@ -52,11 +52,9 @@ def test_a_policys_decision_is_a_decision() -> None:
     """It has its principal, its reasons, and is evidence that is not a person's."""
     player = reviewed("on-blockers", "approve")
     (decision,) = player.happened(e.DecisionRecorded)
-    assert ("policy", "", "accept") == (decision.by.id, decision.gate, decision.word)  # type: ignore[union-attr]
+    assert ("policy", "", "accept") == (decision.by.id, decision.gate, decision.word)
     assert ("policy final=on-blockers", "blockers=none", "missing nothing") == tuple(
-        read
-        for read in decision.because  # type: ignore[union-attr]
-        if not read.startswith("blockers harness")
+        read for read in decision.because if not read.startswith("blockers harness")
     )
 
 
@@ -67,7 +65,7 @@ def test_a_policy_needs_its_floor() -> None:
         player.report("worker", subject="s1", facts={"empty": "no"})
         player.report("checks", outcome, checks={"check.test": outcome})
         opened = player.happened(e.GateOpened)
-        assert reason == (opened[0].reason.value if opened else "")  # type: ignore[union-attr]
+        assert reason == (opened[0].reason.value if opened else "")
 
 
 def test_a_check_that_does_not_apply_is_there() -> None:
@@ -91,7 +89,7 @@ def test_what_a_role_reserves_for_a_person_is_a_persons() -> None:
     player.report("worker", subject="s1", facts={"empty": "yes"})
     player.report("checks", checks={"check.test": "passed"})
     (opened,) = player.happened(e.GateOpened)
-    assert "reserved for a person: fact empty=yes" == opened.reason.value  # type: ignore[union-attr]
+    assert "reserved for a person: fact empty=yes" == opened.reason.value
 
 
 def test_a_single_roles_policy_can_be_overridden() -> None:
@@ -112,7 +110,9 @@ def test_the_digest_binds_policies_floors_and_what_is_a_persons() -> None:
 
 def test_auto_without_a_way_back_asks() -> None:
     """A policy that could only accept or give up over a blocker leaves it to a person."""
-    bundle = make("oneway", (WORKER, REVIEWER), Flow("main", (WORK, Spawn("review", "reviewer"), gate(rework=""), FINALIZE)))
+    bundle = make(
+        "oneway", (WORKER, REVIEWER), Flow("main", (WORK, Spawn("review", "reviewer"), gate(rework=""), FINALIZE))
+    )
     player = Player(bundle, {"preset": "autonomous"})
     player.report("worker", subject="s1")
     player.block("reviewer")

@@ -37,7 +37,7 @@ def test_a_task_starts_with_the_first_stage_ready() -> None:
     """Submit opens the first spawn under an id that is derived, offers its attempt, and sets the task's deadline."""
     player = Player(TOY)
     assert ["t/work.1/worker"] == [s.id for s in player.task.spawns]
-    assert [("t/work.1/worker", 1)] == [(o.spawn, o.attempt) for o in player.effects(Offer)]  # type: ignore[attr-defined]
+    assert [("t/work.1/worker", 1)] == [(o.spawn, o.attempt) for o in player.effects(Offer)]
     assert {"wall": player.now_ms + player.task.caps.wall_ms} == dict(player.task.wakes)
     assert ("first", "second") == player.spawn("worker").chain
 
@@ -48,7 +48,7 @@ def test_work_then_policy_then_accepted() -> None:
     player.report("worker", subject="s1")
     assert ("done", "accepted") == (player.task.status, player.task.verdict)
     assert "TaskClosed" == player.kinds()[-1]
-    assert "verdict accepted" in [a.what for a in player.effects(Announce)]  # type: ignore[attr-defined]
+    assert "verdict accepted" in [a.what for a in player.effects(Announce)]
 
 
 def test_a_blocker_sends_the_work_back_with_its_words() -> None:
@@ -119,7 +119,7 @@ def test_a_member_whose_guard_fails_is_skipped_with_the_reason() -> None:
     player.report("worker", subject="s2", facts={"risky": "no"})
     player.report("checks", checks={"check.test": "passed"})
     (skipped,) = player.happened(e.SpawnSkipped)
-    assert ("reviewer", ("fact risky=no",)) == (skipped.agent, skipped.because)  # type: ignore[union-attr]
+    assert ("reviewer", ("fact risky=no",)) == (skipped.agent, skipped.because)
     assert "reviewer" not in dict(player.task.outcomes)
     assert "accepted" == player.task.verdict
 
@@ -140,7 +140,7 @@ def test_a_gate_is_skipped_by_its_guard() -> None:
     light.report("worker", "stuck")
     assert "asked" == light.parked
     light.answer("accept")
-    assert ["decide"] == [event.stage for event in light.happened(e.StageSkipped)]  # type: ignore[union-attr]
+    assert ["decide"] == [event.stage for event in light.happened(e.StageSkipped)]
     assert "accepted" == light.task.verdict
 
 
@@ -148,8 +148,8 @@ def test_a_step_writes_facts_and_its_moves_read_them() -> None:
     """What a step computes is a fact by its name, and decides which stage follows."""
     player = Player(STEPPED)
     player.report("worker", subject="s1")
-    (heavy,) = [f for f in player.happened(e.FactRecorded) if f.by == "step weigh"]  # type: ignore[union-attr]
-    assert ("heavy", "yes") == (heavy.name, heavy.value)  # type: ignore[union-attr]
+    (heavy,) = [f for f in player.happened(e.FactRecorded) if f.by == "step weigh"]
+    assert ("heavy", "yes") == (heavy.name, heavy.value)
     assert "review" == player.task.stage
 
 
@@ -169,7 +169,7 @@ def stepping(run: object) -> Player:
 def test_a_step_that_writes_what_it_does_not_declare_parks(written: object, sentence: str) -> None:
     """Nothing of an undeclared write reaches the state."""
     player = stepping(lambda view: written)
-    assert ("unanswered", sentence) == (player.parked, player.happened(e.TaskParked)[0].reason.value)  # type: ignore[union-attr]
+    assert ("unanswered", sentence) == (player.parked, player.happened(e.TaskParked)[0].reason.value)
     assert "x" not in dict(player.task.facts)
 
 
@@ -237,7 +237,9 @@ def test_an_answer_needs_its_evidence_too() -> None:
 
 def test_blockers_at_finalize_can_be_accepted_by_name() -> None:
     """A flow without a gate has a way to accept over a blocker, too: by name, with a reason."""
-    bundle = make("nogate", (WORKER, REVIEWER), Flow("main", (WORK, Spawn("review", "reviewer"), FINALIZE), rework="work"))
+    bundle = make(
+        "nogate", (WORKER, REVIEWER), Flow("main", (WORK, Spawn("review", "reviewer"), FINALIZE), rework="work")
+    )
     player = Player(bundle)
     player.report("worker", subject="s1")
     player.block("reviewer")
@@ -267,7 +269,9 @@ def test_a_loop_without_work_parks() -> None:
 def test_a_gate_never_offers_what_leads_nowhere() -> None:
     """Revise needs a stage to go back to; retry and raise belong to trouble; nobody stands before a gate without answers."""
     words = (AnswerWord.REVISE, AnswerWord.APPLY, AnswerWord.RETRY, AnswerWord.RAISE)
-    player = Player(make("odd", (WORKER,), Flow("main", (WORK, Gate("g", "final", answers=words), FINALIZE))), SUPERVISED)
+    player = Player(
+        make("odd", (WORKER,), Flow("main", (WORK, Gate("g", "final", answers=words), FINALIZE))), SUPERVISED
+    )
     player.report("worker", subject="s1")
     assert {"abandon"} == player.offers
 
@@ -306,4 +310,4 @@ def test_delivery_follows_the_verdict() -> None:
     player.report("worker", subject="s1")
     assert ("open", "accepted", ["deliver"]) == (player.task.status, player.task.verdict, player.agents())
     player.report("deliver")
-    assert ("done", "t/finalize.1/deliver") == (player.task.status, player.happened(e.TaskClosed)[0].delivered)  # type: ignore[union-attr]
+    assert ("done", "t/finalize.1/deliver") == (player.task.status, player.happened(e.TaskClosed)[0].delivered)
