@@ -135,7 +135,7 @@ def _waive_review(work: Work, agent: str) -> None:
     """A review whose blockers a person accepted stands in nobody's way any more: nothing is missing then."""
     draft = work.draft
     kind = f"review.{agent}"
-    if any(e.kind == kind and e.subject == draft.subject and e.outcome == BLOCK for e in draft.evidence):
+    if any(one.kind == kind and one.subject == draft.subject and one.outcome == BLOCK for one in draft.evidence):
         work.emit(e.EvidenceRecorded(Evidence(kind, draft.subject, WAIVED, work.principal)))
 
 

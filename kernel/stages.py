@@ -129,8 +129,7 @@ def rework_again(work: Work) -> None:
         to = stage.rework
     else:
         options = () if isinstance(stage, Finalize) else stage.on
-        back = [(option.when, option.move.to) for option in options if isinstance(option.move, Rework)]
-        to = next((name for when, name in back if holds(when, work.view)), back[0][1] if back else "")
+        to = next((o.move.to for o in options if isinstance(o.move, Rework) and holds(o.when, work.view)), "")
     go_back(work, to or work.flow.rework or stage.name, counted=False)
 
 

@@ -7,12 +7,28 @@ from dataclasses import replace
 import pytest
 
 from harness.player import ANNA, CORE, HANDS, Player, caps, finding, text
-from harness.toy import CHECKED, CHOOSE, CHOOSER, CHOOSING, DELIVERED, FANOUT, FINALIZE, REVIEW, TOY, gate, make
+from harness.toy import (
+    CHECKED,
+    CHOOSE,
+    CHOOSER,
+    CHOOSING,
+    DELIVERED,
+    FANOUT,
+    FINALIZE,
+    REVIEW,
+    REVIEWER,
+    TOY,
+    WORK,
+    WORKER,
+    gate,
+    make,
+)
 from loom.kernel import commands as c
 from loom.kernel import events as e
 from loom.kernel import limits
 from loom.kernel.effects import Offer
-from loom.kernel.flow import Flow
+from loom.kernel.facts import Blocked
+from loom.kernel.flow import Ask, Flow, On, Spawn
 from loom.kernel.values import Bound, End, ErrorClass, SpawnStatus, Usage
 
 ONE = {"bindings": ()}
@@ -296,6 +312,26 @@ def test_a_class_that_does_not_belong_to_the_end_saves_no_attempt(end: str) -> N
     assert 1 == player.task.spent.attempts
 
 
+def test_a_report_has_no_error_class() -> None:
+    """What was reported did not fail, whatever else the end says."""
+    player = Player(TOY)
+    player.end("worker", "reported", error_class=ErrorClass.TRANSIENT, outcome="done", subject="s1", work="c1")
+    assert [""] == [closed.error_class for closed in player.happened(e.AttemptClosed)]
+
+
+def test_a_new_binding_starts_with_fresh_counts() -> None:
+    """Waits and tries are counted for one binding; losses for the spawn."""
+    player = Player(TOY)
+    for end in ("transient", "rate_limit"):
+        player.fail("worker", end)
+    player.end("worker", "lost")
+    before = player.spawn("worker")
+    assert (1, 1, 1) == (before.transients, before.waits, before.losses)
+    player.fail("worker", "permanent")
+    after = player.spawn("worker")
+    assert (0, 0, 1, 1) == (after.transients, after.waits, after.losses, after.binding)
+
+
 # ------------------------------------------------------------------------------------------------- what is unparseable
 
 
@@ -405,6 +441,31 @@ def test_a_blocker_is_never_lost() -> None:
     player.report("worker", subject="s1")
     player.report("reviewer", "block", findings=[finding("twin", "info"), finding("twin"), finding("twin")])
     assert ["twin"] == [f.report.message.value for f in player.task.carried if f.report.severity == "blocking"]
+
+
+def test_a_sibling_reports_once() -> None:
+    """The others still run: what has settled cannot be reported again."""
+    player = Player(FANOUT)
+    player.report("worker", subject="s1")
+    player.report("reviewer1")
+    report = player.records[-1].command
+    assert isinstance(report, c.AttemptEnded)
+    assert "stale" == player.refused(report)
+
+
+def test_the_same_finding_is_recorded_once() -> None:
+    """A reviewer that runs again over the same subject names the same blocker: it stays one."""
+    ask = On(Blocked(), Ask("what now?"))
+    flow = Flow("main", (WORK, Spawn("review", "reviewer", on=(ask,)), FINALIZE), rework="work")
+    player = Player(make("asking", (WORKER, REVIEWER), flow))
+    player.report("worker", subject="s1")
+    player.block("reviewer")
+    for _ in range(2):
+        player.answer("retry")
+        player.block("reviewer")
+        assert ["f1"] == player.blockers()
+    player.answer("accept", accept={"f1": "known"})
+    assert "accepted" == player.task.verdict
 
 
 def test_one_failing_sibling_costs_one_rerun() -> None:

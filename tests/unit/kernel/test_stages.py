@@ -108,6 +108,7 @@ def test_one_blocker_of_several_reviewers_goes_back_once_all_have_spoken() -> No
     assert "review" == player.task.stage
     player.report("reviewer3")
     assert ["first", "second"] == [f.report.message.value for f in player.task.carried]
+    assert () == player.task.outcomes
 
 
 def test_a_member_whose_guard_fails_is_skipped_with_the_reason() -> None:

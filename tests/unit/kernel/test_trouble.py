@@ -11,7 +11,7 @@ from harness.toy import CHECKED, DELIVERED, FANOUT, REVIEW, TOY
 from loom.kernel import commands as c
 from loom.kernel import events as e
 from loom.kernel import limits
-from loom.kernel.effects import Announce, SetWake, StopAttempt
+from loom.kernel.effects import Announce, Offer, SetWake, StopAttempt
 from loom.kernel.machine import Rejection, tick
 from loom.kernel.values import Caps
 from loom.kernel.work import rules_for
@@ -109,6 +109,33 @@ def test_a_wake_is_taken_when_it_is_due_and_once() -> None:
     assert "not_due" == player.refused(c.Wake("tea"))
     due(player, "wall")
     assert "not_due" == player.refused(c.Wake("wall"))
+
+
+def test_a_wake_is_due_at_its_time() -> None:
+    """Not a millisecond before, and exactly then."""
+    player = Player(TOY)
+    at = dict(player.task.wakes)["wall"]
+    player.now_ms = at - 2
+    assert "not_due" == player.refused(c.Wake("wall"))
+    player.do(c.Wake("wall"))
+    assert at == player.task.now_ms
+
+
+def test_the_wall_withdraws_the_question_on_record() -> None:
+    """An open gate that is replaced is not left open in the rows."""
+    player = Player(TOY, {"preset": "supervised"})
+    player.report("worker", subject="s1")
+    due(player, "wall")
+    assert ["WakeCleared", "GateWithdrawn", "TaskParked", "GateOpened", "WakeSet"] == player.kinds()
+
+
+def test_resuming_a_parked_task_offers_nothing() -> None:
+    """Paused and parked are two things: the person's answer is still needed."""
+    player = Player(TOY)
+    player.do(c.Pause())
+    due(player, "wall")
+    player.do(c.Resume())
+    assert ([], "wall") == (player.effects(Offer), player.parked)
 
 
 def test_the_wall_parks_and_is_never_acceptance() -> None:
@@ -222,6 +249,25 @@ def test_attempts_are_counted_before_they_start() -> None:
     assert "held" == player.refused(player.granting(player.spawn("reviewer1")))
     player.answer("raise")
     assert (43, 3) == (player.task.caps.attempts, len(player.agents("ready")))
+
+
+def test_what_has_settled_needs_no_attempt_more() -> None:
+    """A fan-out that fits the cap exactly runs through, one after the other."""
+    player = Player(FANOUT, {"caps": caps(attempts=4)})
+    player.report("worker", subject="s1")
+    for agent in ("reviewer1", "reviewer2", "reviewer3"):
+        player.report(agent)
+    assert "accepted" == player.task.verdict
+
+
+@pytest.mark.parametrize(("budget", "spent"), [("cost", {"cost": 100}), ("tokens", {"tokens": 100})])
+def test_a_sibling_that_uses_the_budget_up_holds_the_others_back(budget: str, spent: dict[str, int]) -> None:
+    """The attempts that wait are not granted on nothing: a person is asked as soon as it is known."""
+    player = Player(FANOUT, {"caps": caps(**{budget: 100})})
+    player.report("worker", subject="s1")
+    player.grant("reviewer1", reserved=100 if budget == "cost" else 0)
+    player.report("reviewer1", **spent)  # type: ignore[arg-type]
+    assert (budget, ["reviewer2", "reviewer3"]) == (player.parked, player.agents("ready"))
 
 
 def test_checks_are_free() -> None:
