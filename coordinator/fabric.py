@@ -244,8 +244,9 @@ class Fabric:
                 self._code = 0
 
     def _leave(self, mono_ms: int, *, workers: bool) -> None:
-        if workers and self._draining_ms < 0:
-            self._draining_ms = mono_ms
+        if workers:
+            self._draining_ms = mono_ms if self._draining_ms < 0 else self._draining_ms
+            # In each round: a worker that was just being started says Hello after the wish to leave.
             self.sessions.drain("the coordinator was asked to leave with its workers")
         if not workers or not self._locals.alive() or mono_ms - self._draining_ms > DRAIN_MS:
             self._log("leaving", reason="asked to")

@@ -354,10 +354,12 @@ class Sessions:
             self.endings.end(lease, End.FAILED, ErrorClass.PERMANENT, sentence)
 
     def drain(self, reason: str) -> None:
-        """No new work for anybody; each worker leaves when it has nothing left."""
+        """No new work for anybody; each worker leaves when it has nothing left. Said once to each: call it again for those
+        that came since."""
         for session in self.roster:
-            session.draining = True
-            self._tell(session.peer, Drain(reason=reason))
+            if not session.draining:
+                session.draining = True
+                self._tell(session.peer, Drain(reason=reason))
 
     def take_progress(self) -> list[tuple[str, Progress]]:
         """(task, progress) pairs for the watchers; lossy."""
