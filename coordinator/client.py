@@ -56,6 +56,8 @@ RESEND_MS = 1_000
 FIRST_RESEND_MS = 100
 WATCH_MS = 20_000
 """How often a watcher says that it is still there."""
+IN_FLIGHT = 256
+"""Calls of `call_all` that wait for their answers at once."""
 SALT_BYTES, KEY_BYTES = 16, 16
 
 A = TypeVar("A", Answered, Description)
@@ -166,20 +168,10 @@ class Client:
 
         Raises CallDenied, NoAnswer, CoordinatorFailed. What the kernel says (objected, rejected) is in the answer.
         """
-        key = key or os.urandom(KEY_BYTES).hex()
-        call = Call(
-            token=self._token,
-            key=key,
-            via=self.via,
-            command=msgspec.Raw(encode_command(command)),
-            task=task,
-            acting_for=acting_for,
-            nonce=os.urandom(SALT_BYTES).hex(),
-            texts=tuple(self._sendable(text) for text in texts),
-        )
+        call = self._make_call(command, task, key, texts, acting_for)
         while True:
             try:
-                answered = self._ask(call, Answered, key, timeout_ms, call.nonce)
+                answered = self._ask(call, Answered, call.key, timeout_ms, call.nonce)
             except CallDenied as error:
                 if error.code_word != "blob_missing":
                     raise
@@ -187,6 +179,38 @@ class Client:
                     self._sendable(text)
             else:
                 return answered
+
+    def call_all(
+        self, commands: Sequence[tuple[Command, str, Sequence[SentText]]], *, timeout_ms: int = CALL_MS
+    ) -> list[Answered]:
+        """Many commands, each (command, task, texts), without waiting for one before the next is sent; in their order.
+
+        Each goes through as with `call`, or, where its answer does not come at once, is asked for again by itself.
+        """
+        calls = [self._make_call(command, task, "", texts, "") for command, task, texts in commands]
+        found: dict[str, Answered] = {}
+        for start in range(0, len(calls), IN_FLIGHT):
+            batch = calls[start : start + IN_FLIGHT]
+            for call in batch:
+                self._send(call)
+            wanted = {call.key for call in batch}
+            while wanted and (said := self._receive(RESEND_MS)) is not None:
+                if isinstance(said, Answered) and said.key in wanted:
+                    wanted.discard(said.key)
+                    found[said.key] = said
+        return [found.get(call.key) or self._ask(call, Answered, call.key, timeout_ms, call.nonce) for call in calls]
+
+    def _make_call(self, command: Command, task: str, key: str, texts: Sequence[SentText], acting_for: str) -> Call:
+        return Call(
+            token=self._token,
+            key=key or os.urandom(KEY_BYTES).hex(),
+            via=self.via,
+            command=msgspec.Raw(encode_command(command)),
+            task=task,
+            acting_for=acting_for,
+            nonce=os.urandom(SALT_BYTES).hex(),
+            texts=tuple(self._sendable(text) for text in texts),
+        )
 
     def describe(self, timeout_ms: int = CALL_MS) -> dict[str, Any]:
         """The volatile state: version, epoch, workers, queue, leases, read-only, names of secrets."""
@@ -261,7 +285,10 @@ class Client:
             again_ms = min(_now_ms() + wait_ms, end_ms)
             while (left_ms := again_ms - _now_ms()) > 0:
                 said = self._receive(left_ms)
-                if isinstance(said, kind) and (getattr(said, "key", key), getattr(said, "nonce", nonce)) == (key, nonce):
+                if isinstance(said, kind) and (getattr(said, "key", key), getattr(said, "nonce", nonce)) == (
+                    key,
+                    nonce,
+                ):
                     if self._starter is not None:
                         self._starter.answered()
                     return said

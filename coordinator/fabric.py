@@ -66,7 +66,8 @@ class Fabric:
 
     def __init__(self, home: Home, opened: Opened, options: Options, log: Callable[..., None]) -> None:
         self._home, self._options, self._log = home, options, log
-        self.core = opened.core
+        self.core, self._library = opened.core, opened.library
+        self._cold = True
         self._files = BlobFiles(home.blobs)
         self._wall = Wall(self.core.head.now_ms, time.time_ns() // 1_000_000, boot_ms())
         self._started_ms = boot_ms()
@@ -83,7 +84,7 @@ class Fabric:
             gone=self.sessions.gone,
             log=log,
         )
-        self.rounds = Rounds(self.core, self.sessions, self.desk, opened.library, log)
+        self.rounds = Rounds(self.core, self.sessions, self.desk, self._library, log)
         self.rounds.busy_ms = self._started_ms
         self._draining_ms = -1
         self._code: int | None = None
@@ -143,6 +144,8 @@ class Fabric:
             while self._code is None:
                 ready = dict(poller.poll(self._timeout_ms()))
                 self._round(control in ready, client in ready)
+                if not ready and self._cold:
+                    self._cold = self._library.warm()
         finally:
             for side in sides:
                 side.close()

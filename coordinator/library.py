@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from loom.bundles import registry
 from loom.bundles.archives import BundleError, digest_of
+from loom.coordinator.errors import StoreError
 from loom.coordinator.inbox import Request, SaltedText
 from loom.coordinator.leases import COORDINATOR
 from loom.coordinator.store import Store
@@ -18,6 +19,9 @@ from loom.kernel.events import BundleKept
 from loom.kernel.values import Text
 from loom.kernel.work import Rules, rules_for
 from loom.workers.protocol import salted_id
+
+WARMED = 4
+"""Kept bundles that are loaded while nothing else is to be done: the latest."""
 
 
 class Library:
@@ -33,6 +37,8 @@ class Library:
             for event in happened.events:
                 if isinstance(event, BundleKept):
                     self._archives[event.digest] = event.archive
+        kept = [("", digest) for digest in tuple(self._archives)[-WARMED:]]
+        self._to_warm = [*kept, *((name, "") for name in registry.names())]
 
     def rules(self, digest: str) -> Rules:
         """The rules of a digest. Raises LookupError with a sentence when no bundle of it is kept or installed."""
@@ -53,6 +59,20 @@ class Library:
         if name is None:
             raise LookupError(f"no bundle with the digest {digest} is kept in this home; submit with one that is")
         return registry.archive(name)
+
+    def warm(self) -> bool:
+        """Load one bundle that will probably be asked for, so that the first task need not wait; False: all are loaded."""
+        if not self._to_warm:
+            return False
+        name, digest = self._to_warm.pop()
+        try:
+            if digest:
+                self.rules(digest)
+            else:
+                registry.load(name)
+        except (BundleError, LookupError, StoreError):
+            pass  # whoever asks for it will be told
+        return True
 
     def keep(self, submit: Submit) -> Request | None:
         """The request that keeps the bundle of a task, when it is not kept yet and is installed here."""

@@ -1,4 +1,4 @@
-"""What the worker's logic wants done: actions as data, carried out by the loop (or the simulator)."""
+"""What the worker's logic wants done, as data carried out by the loop (or the simulator), and what it keeps in mind."""
 
 from __future__ import annotations
 
@@ -62,3 +62,28 @@ class Leave:
 
 
 Action = Start | Kill | Keep | Upload | Forget | Welcomed | Leave
+
+
+@dataclass(slots=True)
+class Run:
+    """A running attempt. `deadline_ms`: past it, it must not live any more."""
+
+    deadline_ms: int
+    killed: bool = False
+    stopping: bool = False
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A report that waits for its answer."""
+
+    report: Report
+    kept: bool
+    uploaded: bool
+    uploading: bool = False
+    again_ms: int = 0
+
+
+def large(report: Report) -> bool:
+    """Whether it names texts that do not travel inside it."""
+    return any(text.data is None for text in report.texts)

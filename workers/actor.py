@@ -12,12 +12,24 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import assert_never
 
 from msgspec import structs
 
-from loom.workers.actions import Action, Forget, Keep, Key, Kill, Leave, Start, Upload, Welcomed
+from loom.workers.actions import (
+    Action,
+    Forget,
+    Keep,
+    Key,
+    Kill,
+    Leave,
+    Run,
+    Start,
+    Upload,
+    Waiting,
+    Welcomed,
+    large,
+)
 from loom.workers.protocol import (
     LEASE_MS,
     MAX_SLOTS,
@@ -67,34 +79,14 @@ SCAN_MS = 20
 """Running attempts and waiting reports are looked through no more often."""
 
 
-@dataclass(slots=True)
-class _Run:
-    """A running attempt. `deadline_ms`: past it, it must not live any more."""
-
-    deadline_ms: int
-    killed: bool = False
-    stopping: bool = False
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A report that waits for its answer."""
-
-    report: Report
-    kept: bool
-    uploaded: bool
-    uploading: bool = False
-    again_ms: int = 0
-
-
 class Actor:
     """What a worker knows of itself and of its coordinator."""
 
     def __init__(self, hello: Hello, spooled: Iterable[Report], mono_ms: int) -> None:
         """hello: how it presents itself (`running` and `as_of` are filled in); spooled: reports left by earlier processes."""
         self._me = hello
-        self._running: dict[Key, _Run] = {}
-        self._waiting: dict[Key, _Waiting] = {}
+        self._running: dict[Key, Run] = {}
+        self._waiting: dict[Key, Waiting] = {}
         self._finished: OrderedDict[Key, None] = OrderedDict()
         self._accepts: dict[Key, None] = {}
         self._out: list[FromWorker] = []
@@ -186,7 +178,7 @@ class Actor:
                 self.reconnected(mono_ms)
             case Nack(code="blob_missing"):
                 for waiting in self._waiting.values():
-                    waiting.uploaded = not _large(waiting.report)
+                    waiting.uploaded = not large(waiting.report)
                     waiting.again_ms = mono_ms
             case Goodbye():
                 if self._goodbye_ms is not None:
@@ -205,6 +197,7 @@ class Actor:
                 run.deadline_ms = self._deadline(self._asked_ms)
             self._asked_ms = None
         self._renew_ms = mono_ms + renew_every_ms(welcome.lease_ms)
+        self._scan_ms = mono_ms
         for waiting in self._waiting.values():
             waiting.again_ms = mono_ms
         self._actions.append(Welcomed(welcome))
@@ -222,7 +215,7 @@ class Actor:
                 Declined(attempt=key[0], fence=key[1], reason="draining" if self._draining else "no free slot")
             )
         else:
-            self._running[key] = _Run(self._deadline(mono_ms))
+            self._running[key] = Run(self._deadline(mono_ms))
             self._accepts[key] = None
             self._actions.append(Start(assign))
 
@@ -306,10 +299,10 @@ class Actor:
         self._draining = True
 
     def _wait_for(self, report: Report, *, kept: bool) -> None:
-        waiting = _Waiting(report, kept=kept, uploaded=not _large(report))
+        waiting = Waiting(report, kept=kept, uploaded=not large(report))
         self._waiting[(report.attempt, report.fence)] = waiting
 
-    def _send_report(self, waiting: _Waiting, mono_ms: int) -> None:
+    def _send_report(self, waiting: Waiting, mono_ms: int) -> None:
         if not waiting.kept or self._welcome is None:
             return
         waiting.again_ms = mono_ms + min(REPORT_RESEND_MS, max(1, self._lease_ms // 6))
@@ -407,7 +400,3 @@ class Actor:
             self._credit = self.free
             out.append(Credit(free=self._credit, as_of=self._counter))
         return out
-
-
-def _large(report: Report) -> bool:
-    return any(text.data is None for text in report.texts)

@@ -85,10 +85,18 @@ class RealFabric:
 
     def starts(self) -> Counter[tuple[str, str]]:
         """(attempt, fence) → how often the agent itself counted a start."""
+        return Counter((attempt, fence) for attempt, fence, _ in self.start_times())
+
+    def start_times(self) -> list[tuple[str, str, int]]:
+        """(attempt, fence, ms UTC) of each start, in the order in which the agents wrote them."""
         if not self.starts_file.exists():
-            return Counter()
-        lines = self.starts_file.read_text().splitlines()
-        return Counter((attempt, fence) for attempt, fence, _ in (line.split() for line in lines))
+            return []
+        lines = (line.split() for line in self.starts_file.read_text().splitlines())
+        return [(attempt, fence, int(at_ms)) for attempt, fence, _, at_ms in lines]
+
+    def started(self, count: int) -> bool:
+        """Whether so many attempts were begun."""
+        return len(self.starts()) >= count
 
     def log(self) -> str:
         return (self.home.logs / "coordinator.log").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import signal
 import subprocess
@@ -90,7 +91,7 @@ def test_a_killed_coordinator_costs_no_call(start: Start) -> None:
     for number in range(4):
         running.submit(client, f"t{number}")
     for count in (3, 9, 18):
-        until(lambda count=count: len(running.starts()) >= count, f"{count} agents were started")
+        until(functools.partial(running.started, count), f"{count} agents were started")
         running.kill_coordinator()
         client.describe()
     until(lambda: running.done(4), "all tasks are done")
@@ -120,12 +121,16 @@ def test_killing_at_random_loses_nothing(start: Start) -> None:
     running = start(mode="sleep:60", arguments=("--lease-ms", "3000", "--slots", "4"))
     client = running.client()
     dice = random.Random(7)
+
+    def goes_on(more: int) -> bool:
+        return running.started(more) or running.done(8)
+
     for number in range(8):
         running.submit(client, f"t{number}")
     for _ in range(10):
         before = len(running.starts())
         more = before + dice.randint(1, 6)
-        until(lambda more=more: len(running.starts()) >= more or running.done(8), "work goes on")
+        until(functools.partial(goes_on, more), "work goes on")
         what = dice.choice(("coordinator", "worker", "both"))
         if what != "coordinator" and (pids := running.worker_pids()):
             kill(dice.choice(pids))
