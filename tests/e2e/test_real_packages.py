@@ -114,23 +114,22 @@ EMPTY_TASK = """camelize() cannot take an empty string when the first letter sha
 
 camelize("") gives "". So should this: every other function of the module takes an empty string. Add a test for it."""
 
-EMPTY_TEST = """import pytest
-
-import inflection
+UNTYPED_TEST = """import inflection
 
 
-@pytest.mark.parametrize("uppercase_first_letter", [True, False])
-def test_camelize_takes_an_empty_string(uppercase_first_letter):
-    assert inflection.camelize("", uppercase_first_letter) == ""
+def test_camelize_takes_an_empty_string():
+    assert inflection.camelize("", False) == ""
 
 
 def test_camelize_takes_one_letter():
     assert inflection.camelize("A", False) == "a"
 """
+EMPTY_TEST = UNTYPED_TEST.replace("():", "() -> None:")
+"""The package's mypy wants annotations, and leaves out its own test file by name only."""
 
 
 def cast_for_inflection(api: StandIn) -> Cast:
-    """Everybody is content at once."""
+    """The first test has no annotations, which the package's own mypy refuses; the second round mends that."""
     cast = Cast(api, "openai")
     cast.plays("classifier", c.classifies("medium", summary="An IndexError for an empty string, with a test."))
     cast.plays(
@@ -147,16 +146,18 @@ def cast_for_inflection(api: StandIn) -> Cast:
         says(
             "Slice instead of index.",
             plan="1. `inflection/__init__.py`, `camelize`: `string[:1]` for `string[0]`.\n"
-            "2. A new file `test_camelize_empty.py`: an empty string with both values of the flag, and one letter.",
+            "2. A new file `test_camelize_empty.py`: an empty string, and one letter.",
         ),
     )
     cast.plays("plan_reviewer", approves("The smallest change, and its test fails before."))
     cast.plays(
         "implementer",
         edits("inflection/__init__.py", "string[0].lower() + camelize(string)[1:]", "string[:1].lower() + camelize(string)[1:]"),
+        writes("test_camelize_empty.py", UNTYPED_TEST),
+        says("camelize() slices the first letter, so that an empty string has none. A new test holds it."),
         writes("test_camelize_empty.py", EMPTY_TEST),
         c.checks(),
-        says("camelize() slices the first letter, so that an empty string has none. A new test holds it."),
+        says("The new test has the annotations that the project's mypy asks for."),
     )  # fmt: skip
     cast.plays("correctness", reads("inflection/__init__.py"), approves("A slice of nothing is nothing.", **SURE))
     cast.plays("challenger", approves("Tried: empty, one letter, an underscore alone. None of them fails.", **SURE_TOO))
@@ -165,7 +166,7 @@ def cast_for_inflection(api: StandIn) -> Cast:
 
 
 def test_a_package_as_it_is(loom: Cli, api: StandIn, tmp_path: Path) -> None:
-    """inflection, no configuration, our own tool loop: no linter is found, so a person accepts; the suite passes at the branch."""
+    """inflection, no configuration, our own tool loop: its mypy sends the work back; it has no linter, so a person accepts."""
     project = unpacked(INFLECTION, tmp_path / "inflection")
     cast = cast_for_inflection(api)
     done = loom("run", EMPTY_TASK, *cast.options, cwd=project, env=cast.environ, timeout=RUN_S)
@@ -182,6 +183,9 @@ def test_a_package_as_it_is(loom: Cli, api: StandIn, tmp_path: Path) -> None:
         shown["decisions"][-1]["by"]["kind"],
         shown["decisions"][-1]["message"],
     )
+    again = next(s for s in shown["spawns"] if s["agent"] == "implementer" and s["iteration"] == 2)
+    assert "Function is missing a return type annotation" in again["prompt"]
+    assert ["failed", "passed"] == [each["outcome"] for each in shown["evidence"] if each["kind"] == "check.typecheck"]
     branch = f"loom/{gate['task']}"
     assert "inflection/__init__.py\ntest_camelize_empty.py" == git(project, "diff", "--name-only", "main", branch)
     pytest_ = ("pytest", "-q", "-c", "/dev/null", "--rootdir=.")
@@ -289,7 +293,7 @@ def test_a_package_whose_checks_are_all_found(loom: Cli, api: StandIn, tmp_path:
     about = {each["kind"]: each for each in shown["evidence"] if each["subject"] == tree}
     for kind in ("check.test", "check.lint", "check.typecheck"):
         assert "passed" == about[kind]["outcome"]
-    assert "57 passed" in about["check.test"]["summary"]
+    assert "56 passed" in about["check.test"]["summary"]
     assert [1, 2] == sorted(spawn["iteration"] for spawn in shown["spawns"] if spawn["agent"] == "implementer")
     (found,) = shown["findings"]
     assert ("challenger", "blocking", "src/iniconfig/__init__.py") == (found["agent"], found["severity"], found["path"])

@@ -55,7 +55,8 @@ def decide(home: Home, follower: Follower) -> bool:
 def _show(home: Home, name: str, task: str) -> None:
     found = reading.read(home, lambda queries: reading.whole_task(queries, task))
     gate = next(each for each in found["gates"] if each["id"] == name)
-    click.secho(f"\nYour decision: {gate['role']}", bold=True, fg="yellow")
+    click.secho(f"\nYour decision: {gate['role']}", bold=True, fg="yellow", nl=False)
+    click.secho(f"  {gate['id']}", dim=True)
     if gate["reason"]:
         output.say(f"  {output.clean(gate['reason'])}")
     made = {artifact["name"]: artifact["text"] for artifact in found["artifacts"]}
@@ -94,7 +95,7 @@ def _ask(answers: list[str]) -> str:
 def _give(home: Home, gate: dict[str, Any], word: str) -> None:
     message, budget, accepts = "", "", []
     if word in ("revise", "apply"):
-        message = str(click.prompt("  What shall be done differently?"))
+        message = str(click.prompt("  What shall be done differently?", prompt_suffix=" "))
     if word == "raise":
         budget = str(
             click.prompt(

@@ -118,9 +118,8 @@ def evidence(found: dict[str, Any]) -> list[tuple[str, str]]:
 def cost(found: dict[str, Any]) -> str:
     """What the task cost: money, tokens, attempts, time."""
     task = found["task"]
-    unknown = f" + {task['unpriced']} of unknown price" if task["unpriced"] else ""
     took = output.duration(task["updated_ms"] - task["submitted_ms"])
-    return f"{output.money(task['cost'])}{unknown} · {output.count(task['tokens'])} tokens · {task['attempts']} agent attempts · {took}"
+    return f"{output.money(task['cost'])}{output.unpriced(task['unpriced'])} · {output.count(task['tokens'])} tokens · {task['attempts']} agent attempts · {took}"
 
 
 def _next(found: dict[str, Any], code: int, branch: str) -> None:

@@ -65,8 +65,8 @@ class Follower:
         stop = asyncio.run(self._follow())
         if stop != "detached":
             return stop
-        output.note(f"\nDetached. {self.task} goes on without you. Ctrl-C again within {AGAIN_S:.0f} s cancels it.")
         try:
+            output.note(f"\nDetached. {self.task} goes on without you. Ctrl-C again within {AGAIN_S:.0f} s cancels it.")
             time.sleep(AGAIN_S)
         except KeyboardInterrupt:
             cancel()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from loom.transports.cli import homes, output, reading
+from loom.transports.cli.ending import branch_of
 from loom.transports.cli.options import as_json
 from loom.transports.errors import UsageProblem
 
@@ -63,7 +64,7 @@ def show(context: click.Context, task: str, prompts: bool, outputs: bool, as_jso
     if as_json:
         output.print_json(found)
         return
-    _print_head(found["task"])
+    _print_head(found["task"], branch_of(found))
     for spawn in found["spawns"]:
         _print_spawn(spawn, prompts, outputs)
     _print_findings(found["findings"])
@@ -71,7 +72,7 @@ def show(context: click.Context, task: str, prompts: bool, outputs: bool, as_jso
     _print_evidence(found)
 
 
-def _print_head(task: dict[str, Any]) -> None:
+def _print_head(task: dict[str, Any], branch: str) -> None:
     say = output.say
     say(f"{task['id']}  {task['verdict'] or task['state']}")
     say(output.clean(task["text"]).strip())
@@ -79,10 +80,9 @@ def _print_head(task: dict[str, Any]) -> None:
     say(f"flow      {task['bundle']} · {task['flow']} · {task['preset']}   project {task['project']}")
     say(f"base      {task['base']}")
     if task["work"]:
-        say(f"result    {task['work']}{'   ' + task['delivered'] if task['delivered'] else ''}")
-    unknown = f" + {task['unpriced']} attempts of unknown price" if task["unpriced"] else ""
+        say(f"result    {task['work']}{'   branch ' + branch if branch else ''}")
     say(
-        f"cost      {output.money(task['cost'])}{unknown} · {output.count(task['tokens'])} tokens · {task['attempts']} attempts"
+        f"cost      {output.money(task['cost'])}{output.unpriced(task['unpriced'])} · {output.count(task['tokens'])} tokens · {task['attempts']} attempts"
     )
     if task["gate"]:
         say(f"waits     gate {task['gate']}: loom gates")
@@ -139,7 +139,9 @@ def _print_evidence(found: dict[str, Any]) -> None:
     about = [each for each in found["evidence"] if each["subject"] == present] if present else found["evidence"]
     if about:
         output.say("\nevidence about the present result")
-    for each in about:
+    for each in {
+        each["kind"]: each for each in about
+    }.values():  # what was said again is said once, as it was said last
         output.say(
             output.clean(f"  {each['kind']:<22} {each['outcome']:<15} {output.line_of(each['summary'], 100)}").rstrip()
         )

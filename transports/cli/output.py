@@ -99,6 +99,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) 
     console().print(shown)
 
 
+def unpriced(attempts: int) -> str:
+    """What stands after a sum that some attempts are not part of."""
+    return f" + {attempts} attempt{'' if attempts == 1 else 's'} of unknown price" if attempts else ""
+
+
 def money(microusd: int | None) -> str:
     """Micro-USD for people: $0.0042, $1.23; "?" for an unknown price."""
     if microusd is None:

@@ -97,7 +97,7 @@ def submit_to_first_agent(rig: Rig) -> float:
 def share_of_ideal(quick: bool) -> float:
     """Of the time that 128 tasks in flight with 50 ms agents would ideally take, the share that loom reaches."""
     rounds = 2 if quick else 6
-    with Rig(executor=f"sleep:{SLEEP_MS}", slots=512) as rig:
+    with Rig(executor=f"sleep:{SLEEP_MS}", slots=256) as rig:
         rig.run(16, 16)  # warm
         elapsed = rig.run(128 * rounds, 128)
     return rounds * STAGES * SLEEP_MS / 1_000 / elapsed
