@@ -25,8 +25,12 @@ FINDING_KEYS = frozenset({"severity", "category", "path", "line", "message", "ev
 SEVERITIES = ["blocking", "info", "warn"]
 
 
-def build(files: Files, name: str, digest: str = "") -> Bundle:
-    """The bundle of these files, its digest, templates and output schemas filled in. Raises BundleError with all faults."""
+def build(files: Files, name: str, digest: str = "", *, kept: bool = False) -> Bundle:
+    """The bundle of these files, its digest, templates and output schemas filled in. Raises BundleError with all faults.
+
+    kept: tasks were started with it. Then it is run as it is: what authors are asked for today, it was not asked for then,
+    and its tasks must go on and replay for ever.
+    """
     if TABLE not in files:
         raise BundleError(name, [f"there is no {TABLE}; a bundle's table is named BUNDLE there"])
     faults = [
@@ -35,12 +39,12 @@ def build(files: Files, name: str, digest: str = "") -> Bundle:
         if file.endswith(".py")
         for fault in imports.faults_of(file, files[file].decode("utf-8", "replace"))
     ]
-    if faults:
+    if faults and not kept:
         raise BundleError(name, faults)
     digest = digest or digest_of(pack(files))
     try:
         bundle, outputs = _run(files, name, digest)
-        return _filled(bundle, outputs, files, name, digest)
+        return _filled(bundle, outputs, files, name, digest, kept=kept)
     except BundleError:
         forget(digest)
         raise
@@ -60,7 +64,7 @@ def _run(files: Files, name: str, digest: str) -> tuple[Bundle, ModuleType | Non
     return found, outputs
 
 
-def _filled(bundle: Bundle, outputs: ModuleType | None, files: Files, name: str, digest: str) -> Bundle:
+def _filled(bundle: Bundle, outputs: ModuleType | None, files: Files, name: str, digest: str, *, kept: bool) -> Bundle:
     templates: dict[str, tuple[str, str]] = {}
     schemas: dict[str, str] = {}
     faults: list[str] = []
@@ -73,7 +77,7 @@ def _filled(bundle: Bundle, outputs: ModuleType | None, files: Files, name: str,
             faults += _output(agent, outputs, schemas)
     faults += _unused_prompts(bundle, files)
     faults += table_faults(bundle)
-    if faults:
+    if faults and not kept:
         raise BundleError(bundle.name or name, list(dict.fromkeys(faults)))
     return replace(bundle, digest=digest, templates=templates, outputs=schemas)
 

@@ -66,12 +66,12 @@ def load_archive(data: bytes, digest: str) -> Bundle:
     found = archives.digest_of(data)
     if found != digest:
         raise BundleError(digest[:12], [f"the archive is of another digest: {found}"])
-    return _load(data, digest, digest[:12])
+    return _load(data, digest, digest[:12], kept=True)
 
 
 @lru_cache(maxsize=KEPT_BUNDLES)
-def _load(data: bytes, digest: str, name: str) -> Bundle:
-    return build(archives.unpack(data), name, digest)
+def _load(data: bytes, digest: str, name: str, *, kept: bool = False) -> Bundle:
+    return build(archives.unpack(data), name, digest, kept=kept)
 
 
 def _is_path(ref: str) -> bool:

@@ -32,12 +32,16 @@ SETUP_MS = 15 * 60_000
 MAX_OUTPUT = 512 * 1024
 """Bytes kept of a check's output: its head and its tail."""
 MAX_SUMMARY = 200
+MAX_NAMED = 5
+"""Failing tests that a summary names."""
 PATH = f"{os.path.dirname(sys.executable)}:/usr/local/bin:/usr/bin:/bin"
 NO_TESTS = 5
 """Exit code of pytest, and of unittest since Python 3.12, when there was no test."""
 
 _PYTEST = re.compile(r"\b(\d+) (passed|failed|errors?|xfailed|xpassed|skipped|deselected)\b")
 _UNITTEST_RAN = re.compile(r"^Ran (\d+) tests? in ", re.MULTILINE)
+_FAILING = re.compile(r"^(?:FAIL|ERROR): (\w+) \(|^(?:FAILED|ERROR) (\S+::\S+)", re.MULTILINE)
+"""A failing test's name, as unittest and as pytest say it."""
 _UNITTEST_SKIPPED = re.compile(r"^(?:OK|FAILED) \(.*?\bskipped=(\d+)", re.MULTILINE)
 
 
@@ -154,6 +158,8 @@ async def _configured(room: Room, check: CheckCommand, timeout_ms: int) -> Check
     done = await room.start(check.argv, timeout_ms=timeout_ms)
     output = _output([done])
     outcome, summary = _judged(done, timeout_ms)
+    if outcome == "failed" and not done.timed_out:
+        summary = _naming(summary, output)
     if outcome == "passed" and check.name == "test" and _no_test_ran(output):
         outcome, summary = "skipped", "no test was run"
     return Checked(check.name, outcome, summary, output, check.argv)
@@ -194,10 +200,19 @@ def _tests(done: list[Finished], output: str, timeout_ms: int) -> tuple[str, str
     ran, summary = _count(output)
     if bad is not None:
         outcome, said = _judged(bad, timeout_ms)
-        return outcome, said if bad.timed_out else summary or said
+        return outcome, said if bad.timed_out else _naming(summary or said, output)
     if ran == 0:
         return "skipped", summary or "no test was run"
     return "passed", summary
+
+
+def _naming(summary: str, output: str) -> str:
+    """The summary with the tests that failed: whoever reads only this line, and whoever compares two rounds, needs them."""
+    names = list(dict.fromkeys(name for pair in _FAILING.findall(output) for name in pair if name))
+    if not names:
+        return summary
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return f"{summary}; failed: {', '.join(names[:MAX_NAMED])}{more}"[:MAX_SUMMARY]
 
 
 def _count(output: str) -> tuple[int, str]:

@@ -51,9 +51,9 @@ def trusted(*argv: str, name: str = "test", setup: tuple[tuple[str, ...], ...] =
     ("files", "outcome", "summary"),
     [
         ({"test_a.py": GOOD}, "passed", "1 tests were run"),
-        ({"test_a.py": GOOD.replace("1, 1", "1, 2")}, "failed", "1 tests were run"),
+        ({"test_a.py": GOOD.replace("1, 1", "1, 2")}, "failed", "1 tests were run; failed: test_"),
         ({"test_a.py": "def test_a(): pass\ndef test_b(): pass\n"}, "passed", "2 passed"),
-        ({"test_a.py": "def test_a(): assert 0\n"}, "failed", "1 failed"),
+        ({"test_a.py": "def test_a(): assert 0\n"}, "failed", "failed: test_a.py::test_a"),
         ({"a.py": ""}, "skipped", "no test files were found"),
     ],
 )

@@ -123,6 +123,15 @@ def test_a_running_task_keeps_its_bundle(tmp_path: Path) -> None:
     assert ("Be short.\n\nWrite.", "Be long.\n\nWrite.") == (again.templates["writer"][0], new.templates["writer"][0])
 
 
+def test_what_authors_are_asked_for_later_does_not_touch_a_kept_bundle(tmp_path: Path) -> None:
+    """A fault that today's loader finds refuses a new bundle; one that tasks were started with goes on as it is."""
+    folder = small.write(tmp_path / "mine", {"prompts/nobody.md": "---\nabout: x\n---\n[system]\na\n[user]\nb\n"})
+    data = registry.archive(str(folder))
+    with pytest.raises(BundleError, match="prompt of no agent"):
+        registry.load(str(folder))
+    assert "mine" != registry.load_archive(data, digest_of(data)).digest
+
+
 def test_an_archive_of_another_digest_is_refused(tmp_path: Path) -> None:
     """One flipped byte, and the archive is not loaded."""
     data = bytearray(registry.archive(str(small.write(tmp_path / "mine"))))
