@@ -11,6 +11,7 @@ import rich_click as click
 from loom.transports.cli import homes, output, reading
 from loom.transports.cli.ending import branch_of
 from loom.transports.cli.options import as_json
+from loom.transports.cli.picture import BAD_WORDS
 from loom.transports.errors import UsageProblem
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def show(context: click.Context, task: str, prompts: bool, outputs: bool, as_jso
 
 def _print_head(task: dict[str, Any], branch: str) -> None:
     say = output.say
-    say(f"{task['id']}  {task['verdict'] or task['state']}")
+    click.secho(task["id"], fg="cyan", bold=True, nl=False)
+    click.secho(f"  {task['verdict'] or task['state']}", bold=True)
     say(output.clean(task["text"]).strip())
     say()
     say(f"flow      {task['bundle']} · {task['flow']} · {task['preset']}   project {task['project']}")
@@ -94,37 +96,49 @@ def _print_spawn(spawn: dict[str, Any], prompts: bool, outputs: bool) -> None:
     again = f" {spawn['iteration']}" if spawn["iteration"] > 1 else ""
     model = (last["execution"] or {}).get("served_by", "") if last else ""
     took = output.duration(last["ended_ms"] - spawn["attempts"][0]["granted_ms"]) if last else ""
-    head = f"{spawn['stage'] + again:<16} {spawn['agent']:<16} {spawn['outcome'] or spawn['status']:<10} {took:>6}  {model}"
-    output.say(output.clean(head).rstrip())
+    word = spawn["outcome"] or spawn["status"]
+    sign, colour = _sign(spawn)
+    click.secho(f"{sign} ", fg=colour, nl=False)
+    click.echo(output.clean(f"{spawn['stage'] + again:<16} {spawn['agent']:<16} "), nl=False)
+    click.secho(output.clean(f"{word:<10}"), fg=colour, nl=False)
+    click.secho(output.clean(f" {took:>6}  {model}").rstrip(), dim=True)
     if spawn["summary"]:
-        output.say(f"    {output.line_of(spawn['summary'], 160)}")
+        output.say(f"    {output.line_of(spawn['summary'], output.room(4))}")
     for attempt in spawn["attempts"]:
         if attempt["end"] != "reported":
             output.say(
-                f"    try {attempt['number']}: {attempt['error_class'] or attempt['end']}: {output.line_of(attempt['message'], 160)}"
+                f"    try {attempt['number']}: {attempt['error_class'] or attempt['end']}: {output.line_of(attempt['message'], output.room(24))}"
             )
     for name, wanted in (("prompt", prompts), ("output", outputs)):
         if wanted and spawn[name]:
             output.say(_indented(f"--- {name}\n{spawn[name].rstrip()}"))
 
 
+def _sign(spawn: dict[str, Any]) -> tuple[str, str | None]:
+    """(sign, colour) of a spawn by how it stands."""
+    if spawn["outcome"] in BAD_WORDS or spawn["status"] == "failed":
+        return "✗", "red"
+    if spawn["status"] == "settled":
+        return "✓", "green"
+    return ("●", "cyan") if spawn["status"] == "granted" else ("·", None)
+
+
 def _print_findings(findings: list[dict[str, Any]]) -> None:
     if findings:
-        output.say("\nfindings")
+        click.secho("\nfindings", bold=True)
     for each in findings:
         where = f"{each['path']}:{each['line']}" if each["line"] else each["path"]
         output.say(
-            output.clean(
-                f"  {each['id']:<4} {each['severity']:<9} {each['status']:<11} {each['agent']}  {where}  {output.line_of(each['message'], 120)}"
-            )
+            output.clean(f"  {each['id']:<4} {each['severity']:<9} {each['status']:<11} {each['agent']}  {where}")
         )
+        output.say(f"       {output.line_of(each['message'], output.room(7))}")
 
 
 def _print_decisions(found: dict[str, Any]) -> None:
     if found["decisions"]:
-        output.say("\ndecisions")
+        click.secho("\ndecisions", bold=True)
     for each in found["decisions"]:
-        said = f": {output.line_of(each['message'], 120)}" if each["message"] else ""
+        said = f": {output.line_of(each['message'], output.room(40))}" if each["message"] else ""
         output.say(
             output.clean(
                 f"  {each['role']:<10} {each['word']:<8} by {each['by']['id']} ({each['by'].get('assurance', 'A1')}){said}"
@@ -138,12 +152,14 @@ def _print_evidence(found: dict[str, Any]) -> None:
     present = found["subjects"][-1]["subject"] if found["subjects"] else ""
     about = [each for each in found["evidence"] if each["subject"] == present] if present else found["evidence"]
     if about:
-        output.say("\nevidence about the present result")
+        click.secho("\nevidence about the present result", bold=True)
     for each in {
         each["kind"]: each for each in about
     }.values():  # what was said again is said once, as it was said last
         output.say(
-            output.clean(f"  {each['kind']:<22} {each['outcome']:<15} {output.line_of(each['summary'], 100)}").rstrip()
+            output.clean(
+                f"  {each['kind']:<22} {each['outcome']:<15} {output.line_of(each['summary'], output.room(42))}"
+            ).rstrip()
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-NARROW = 60
-"""Columns below which a terminal gets plain lines instead of tables."""
+PIPE_WIDTH = 200
+"""Columns of a line of prose in a pipe."""
 
 _KEEP = "\n\t"
 _HIDDEN = frozenset("\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -43,6 +44,12 @@ def line_of(text: str, width: int = 72) -> str:
     """The first line of a text, cleaned and cut to `width` characters."""
     first = clean(text).strip().split("\n", 1)[0].strip()
     return first if len(first) <= width else first[: width - 1].rstrip() + "…"
+
+
+def room(indent: int) -> int:
+    """Columns that a line has behind an indentation: the terminal's, or enough for a log."""
+    columns = shutil.get_terminal_size().columns if terminal() else PIPE_WIDTH
+    return max(24, columns - indent)
 
 
 def terminal() -> bool:

@@ -22,6 +22,8 @@ PIPE_WIDTH = 140
 """Columns of a line in a pipe."""
 WIDE = 100
 """Columns from which model and tokens have a place of their own."""
+SAID = 46
+"""Columns of what came of a spawn."""
 MAX_FINDINGS = 5
 """Findings that are shown below a reviewer."""
 
@@ -135,7 +137,7 @@ def _line(link: Link, width: int, until_ms: int) -> Styled:
         ("  ", ""),
         (sign, style),
         (f" {clean(link.agent) + again:<18}", ""),
-        (f"{said:<46}", colour),
+        (_fitted(said, width), colour),
         (f"{spent:>7}", "dim"),
     ]
     if width >= WIDE:
@@ -144,6 +146,12 @@ def _line(link: Link, width: int, until_ms: int) -> Styled:
         model = link.model or (link.reference if link.reference != LOCAL else "")
         line += [(f"{cost:>9}{tokens:>15}", "dim"), (f"  {clean(model)}", "dim")]
     return Styled.assemble(*line)
+
+
+def _fitted(said: str, width: int) -> str:
+    """The word in its column, which leaves room for the time behind it."""
+    room = max(18, min(SAID, width - 31))
+    return f"{said if len(said) <= room else said[: room - 1] + '…':<{room}}"
 
 
 def _said(link: Link) -> tuple[str, str]:
