@@ -14,7 +14,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -230,7 +230,7 @@ class Client:
                 raise NoAnswer(f"The coordinator of {self.home.path} did not leave within {timeout_ms} ms.")
             time.sleep(0.01)
 
-    def watch(self, task: str = "", *, tick_ms: int = 0) -> Iterator[Poke | Live | None]:
+    def watch(self, task: str = "", *, tick_ms: int = 0) -> Generator[Poke | Live | None, None, None]:
         """What happens, as it happens: Poke (entries were committed: read on) and Live (lossy progress). Ends never.
 
         tick_ms: yield None when nothing came for so long (0: never). The first Poke comes at once, so that a reader that

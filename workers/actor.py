@@ -69,12 +69,10 @@ HELLO_LEAST_MS = 50
 REPORT_RESEND_MS = 10_000
 """An unanswered report is sent again after this time (or a sixth of the lease, if that is shorter)."""
 IDLE_EXIT_MS = 600_000
-GOODBYE_MS = 1_000
-GOODBYES = 5
+GOODBYE_MS, GOODBYES = 1_000, 5
 FINISHED_KEPT = 4_096
 """Attempts that were answered or stopped: an Assign of one of them that comes late is not begun again."""
-RENEWS_KEPT = 8
-MAX_PACE_MS = 250
+RENEWS_KEPT, MAX_PACE_MS = 8, 250
 SCAN_MS = 20
 """Running attempts and waiting reports are looked through no more often."""
 

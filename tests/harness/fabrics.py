@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,10 +21,12 @@ from loom.coordinator.home import Home
 from loom.kernel.commands import Submit
 from loom.kernel.limits import SEMANTICS
 from loom.kernel.values import AgentBinding, Caps, Text
+from loom.workers.protocol import Text as SentText
 
 STEPS = 9
 """Agent calls of one task of the bench bundle's main flow."""
 WAIT_S = 60.0
+WORDS = Text(value="measure", size=7)
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = WAIT_S) -> None:
@@ -51,7 +53,16 @@ class RealFabric:
         self.clients.append(client)
         return client
 
-    def submit(self, client: Client, task: str, *, key: str = "", flow: str = "main") -> Answered:
+    def submit(
+        self,
+        client: Client,
+        task: str,
+        *,
+        key: str = "",
+        flow: str = "main",
+        text: Text = WORDS,
+        texts: Sequence[SentText] = (),
+    ) -> Answered:
         """A task of the bench bundle, its agents played by the stub."""
         bundle = registry.load("bench")
         command = Submit(
@@ -60,7 +71,7 @@ class RealFabric:
             bundle="bench",
             rules_digest=bundle.digest,
             semantics=SEMANTICS,
-            text=Text(value="measure", size=7),
+            text=text,
             flow=flow,
             preset=bundle.default_preset,
             policies=(),
@@ -69,7 +80,7 @@ class RealFabric:
             bindings=(AgentBinding("*", ("stub:stub",)),),
             caps=Caps(attempts=10_000),
         )
-        return client.call(command, task=task, key=key)
+        return client.call(command, task=task, key=key, texts=texts)
 
     # ------------------------------------------------------------------------------------------------- reading
 

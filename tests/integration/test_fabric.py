@@ -12,11 +12,16 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
+import zmq
+from msgspec import structs
 
 from harness.fabrics import STEPS, RealFabric, fabric, kill, until
 from harness.rawworker import RawWorker
-from loom.coordinator.client import CallDenied, Client
+from loom.coordinator.api import Poke
+from loom.coordinator.client import CallDenied, Client, make_text
+from loom.coordinator.keys import client_token
 from loom.kernel.commands import Cancel
+from loom.workers.blobs import BlobClient, BlobError
 from loom.workers.protocol import (
     Accepted,
     Assign,
@@ -241,13 +246,59 @@ def test_a_stale_fence_is_kept_as_an_orphan(start: Start) -> None:
         worker.close()
 
 
+def test_a_watcher_hears_what_happens(start: Start) -> None:
+    """A first Poke at once, one for every turn of the task, and one after a restart; a reader misses nothing."""
+    running = start(mode="sleep:20")
+    client, watcher = running.client(), running.client()
+    heard = watcher.watch("t1", tick_ms=500)
+    assert Poke(next_seq=-1) == next(heard)
+    running.submit(client, "t1")
+    pokes: list[int] = []
+    while not running.done(1):
+        said = next(heard)
+        pokes += [said.next_seq] if isinstance(said, Poke) else []
+    assert pokes == sorted(pokes)
+    assert len(pokes) >= STEPS // 2
+    heard.close()
+
+
+def test_large_texts_go_over_the_blob_socket(start: Start) -> None:
+    """A text of three chunks is stored, checked and given back byte for byte; a stranger gets none."""
+    running = start(arguments=("--workers", "0"))
+    client = running.client()
+    data = bytes(range(256)) * 9_000
+    text, sent = make_text(data)
+    answered = running.submit(client, "t1", text=text, texts=sent)
+    assert "applied" == answered.outcome
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    blobs = BlobClient(context)
+    try:
+        blobs.connect(running.home.endpoint("blob"), client_token(running.home.keys))
+        assert data == blobs.get(text.blob)
+        with pytest.raises(BlobError, match="L040"):
+            blobs.get("0" * 64)
+        blobs.connect(running.home.endpoint("blob"), "made-up")
+        with pytest.raises(BlobError, match="token"):
+            blobs.get(text.blob)
+        blobs.connect(running.home.endpoint("blob"), client_token(running.home.keys))
+        with pytest.raises(BlobError, match="L041"):
+            blobs.put(structs.replace(sent[0], id="a" * 64), data)
+    finally:
+        blobs.close()
+        context.term()
+
+
 def test_an_idle_coordinator_leaves(start: Start) -> None:
     """With nothing ready, leased or due it goes by itself; its workers stay, and the next one finds them again."""
-    running = start(arguments=("--idle-exit-ms", "300"))
+    running = start(arguments=("--idle-exit-ms", "1000"))
     running.client()
-    until(lambda: running.worker_pids() != [], "workers are there")
+    until(lambda: len(running.worker_pids()) == 2, "workers are there")
     until(lambda: not running.home.running(), "the coordinator left")
     left = set(running.worker_pids())
     client = running.client()
-    until(lambda: len(client.describe()["workers"]) >= len(left) > 0, "the workers said Hello")
-    assert left <= {worker["pid"] for worker in client.describe()["workers"]}
+
+    def found() -> bool:
+        return left <= {worker["pid"] for worker in client.describe()["workers"]}
+
+    until(found, "the same workers said Hello")
+    assert 2 == len(left)
