@@ -90,12 +90,12 @@ def ended(work: Work, command: c.AttemptEnded) -> None:
     if fault := malformed(command):
         raise Refused("malformed", f"the end of attempt {command.attempt} of {command.spawn} {fault}")
     command = _judged(work, state, command)
-    close(work, state, command)
+    closed = close(work, state, command)
     if command.end is End.REPORTED:
         take_report(work, state, command)
     else:
         _follow_up(work, state, command)
-    _note_budgets(work)
+    _note_budgets(work, closed)
     _go_on(work)
 
 
@@ -114,31 +114,31 @@ def _judged(work: Work, state: SpawnState, command: c.AttemptEnded) -> c.Attempt
     return command if command.error_class is ErrorClass.NONE else replace(command, error_class=ErrorClass.NONE)
 
 
-def close(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
+def close(work: Work, state: SpawnState, command: c.AttemptEnded) -> e.AttemptClosed:
     """The attempt is over: its reservation is released, its usage is spent."""
     counted = (
         work.agent(state).capability not in UNCOUNTED
         and command.end not in UNCOUNTED_ENDS
         and not (command.end is End.FAILED and command.error_class in UNCOUNTED_CLASSES)
     )
-    work.emit(
-        e.AttemptClosed(
-            spawn=state.id,
-            attempt=state.attempt,
-            fence=state.fence,
-            end=command.end,
-            error_class=command.error_class,
-            message=command.message,
-            usage=command.usage,
-            execution=command.execution,
-            prompt=command.prompt,
-            transcript=command.transcript,
-            output=command.output,
-            counted=counted,
-            released=state.reserved,
-            repaired=command.repaired,
-        )
+    closed = e.AttemptClosed(
+        spawn=state.id,
+        attempt=state.attempt,
+        fence=state.fence,
+        end=command.end,
+        error_class=command.error_class,
+        message=command.message,
+        usage=command.usage,
+        execution=command.execution,
+        prompt=command.prompt,
+        transcript=command.transcript,
+        output=command.output,
+        counted=counted,
+        released=state.reserved,
+        repaired=command.repaired,
     )
+    work.emit(closed)
+    return closed
 
 
 def _go_on(work: Work) -> None:
@@ -173,6 +173,8 @@ def _last_failure(work: Work) -> str:
 def _follow_up(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
     """The next attempt by class, or failure."""
     match command.end:
+        case End.LOST if command.error_class is ErrorClass.TRANSIENT:  # its worker died with others in hand, too
+            _again(work, state, "lost", 0)
         case End.LOST:
             _after_loss(work, state)
         case End.UNDELIVERED:
@@ -326,19 +328,18 @@ def backoff_ms(state: SpawnState, tries: int) -> int:
     return base // 2 + int.from_bytes(digest[:4], "big") % (base // 2 + 1)
 
 
-def _note_budgets(work: Work) -> None:
+def _note_budgets(work: Work, closed: e.AttemptClosed) -> None:
     """80 and 100 percent of a budget are events."""
-    draft = work.draft
-    caps, spent = draft.caps, draft.spent
-    if not (caps.cost or caps.tokens or caps.attempts):
-        return
-    before = next(event for event in work.events if isinstance(event, e.AttemptClosed))
-    used = before.usage.input_tokens + before.usage.output_tokens
-    for name, cap, now, step in (
-        ("cost", caps.cost, spent.cost, before.usage.cost or 0),
-        ("tokens", caps.tokens, spent.tokens, used),
-        ("attempts", caps.attempts, spent.attempts, int(before.counted)),
-    ):
-        for percent in (80, 100):
-            if cap and step and now * 100 >= cap * percent > (now - step) * 100:
-                work.emit(e.BudgetReached(budget=name, percent=percent))
+    caps, spent, usage = work.draft.caps, work.draft.spent, closed.usage
+    if caps.cost and usage.cost:
+        _note(work, "cost", caps.cost, spent.cost, usage.cost)
+    if caps.tokens:
+        _note(work, "tokens", caps.tokens, spent.tokens, usage.input_tokens + usage.output_tokens)
+    if caps.attempts and closed.counted:
+        _note(work, "attempts", caps.attempts, spent.attempts, 1)
+
+
+def _note(work: Work, budget: str, cap: int, now: int, step: int) -> None:
+    for percent in (80, 100):
+        if now * 100 >= cap * percent > (now - step) * 100:
+            work.emit(e.BudgetReached(budget=budget, percent=percent))

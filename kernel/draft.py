@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, get_args
 
 from loom.kernel import events as e
-from loom.kernel.copying import copier, filler
+from loom.kernel.copying import copier, filler, quicken
 from loom.kernel.facts import bad_work
 from loom.kernel.limits import MAX_MESSAGES, MAX_STALL_KEYS
 from loom.kernel.state import GateState, Parked, SpawnState, TaskSpec, TaskState
@@ -33,6 +33,7 @@ from loom.kernel.values import (
     put,
 )
 
+quicken(*get_args(e.TaskEvent))
 _fill = filler(TaskState)
 _frozen = copier(TaskState)
 _spawn_with = copier(SpawnState)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from loom.kernel.copying import quicken
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -42,3 +44,5 @@ class Announce:
 
 
 Effect = Offer | StopAttempt | SetWake | Announce
+
+quicken(Offer, StopAttempt, SetWake, Announce)

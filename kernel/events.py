@@ -154,10 +154,8 @@ class SpawnFailed:
 
 @dataclass(frozen=True, slots=True)
 class FactRecorded:
-    """value "" : the fact is unknown again."""
-
     name: str
-    value: str
+    value: str  # "" : unknown again
     by: str
 
 

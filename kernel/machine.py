@@ -21,6 +21,7 @@ from loom.kernel import commands as c
 from loom.kernel import events as e
 from loom.kernel.answering import answer, arm_wall
 from loom.kernel.attempts import close, ended, grant, ready_afresh
+from loom.kernel.copying import quicken
 from loom.kernel.draft import newborn
 from loom.kernel.effects import Announce, Effect, SetWake
 from loom.kernel.gates import OFFERS, park
@@ -58,6 +59,9 @@ class Tick:
     @property
     def outcome(self) -> str:
         return "objected" if self.violations else "applied"
+
+
+quicken(Tick)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from loom.kernel.copying import quicken
 from loom.kernel.values import (
     NO_TEXT,
     AgentBinding,
@@ -178,3 +179,6 @@ class HomeState:
     """digest → name of the bundles kept."""
     principals: tuple[tuple[str, str], ...] = ()
     """token digest → principal id."""
+
+
+quicken(SpawnState, TaskState)

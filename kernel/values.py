@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
+from loom.kernel.copying import quicken
+
 Pairs = tuple[tuple[str, str], ...]
 Counts = tuple[tuple[str, int], ...]
 
@@ -318,6 +320,9 @@ class CarriedMessage:
     gate: str
     round: int
     text: Text
+
+
+quicken(Text, Principal, Spent, Artifact, Evidence, Finding)
 
 
 def put(pairs: tuple[tuple[str, V], ...], key: str, value: V) -> tuple[tuple[str, V], ...]:
