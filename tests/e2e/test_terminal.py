@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -57,8 +58,6 @@ def frozen_workers(loom: Cli, project: Path) -> list[int]:
         return [worker["pid"] for worker in found] if len(found) > 1 else []
 
     pids: list[int] = eventually(working, what="two workers")
-    import os
-
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     return pids
@@ -82,6 +81,22 @@ def test_the_first_interrupt_detaches(loom: Cli, project: Path) -> None:
         assert 1 == terminal.wait(), terminal.text
     newest = loom("tasks", "--json", cwd=project).json["tasks"][0]
     assert ("cancelled", True) == (newest["verdict"], newest["id"] != task["id"])
+
+
+def test_who_waits_starts_a_killed_coordinator_again(loom: Cli, project: Path) -> None:
+    """kill -9 of the coordinator under a run: the run goes on to its end, under the next epoch, and replays identically."""
+    workers = frozen_workers(loom, project)
+    assert 0 == loom("projects", "trust", "--yes", cwd=project).code
+    first = loom("daemon", "status", "--json", cwd=project).json
+    with Terminal(loom, "run", "Mend it", *MODEL, cwd=project) as terminal:
+        terminal.wait_for("leaves it running")
+        os.kill(first["pid"], signal.SIGKILL)
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+        assert 0 == terminal.wait(80), terminal.text
+    again = loom("daemon", "status", "--json", cwd=project).json
+    assert first["epoch"] + 1 == again["epoch"]
+    assert 0 == loom("replay", "--all", cwd=project).code
 
 
 @pytest.mark.parametrize("columns", [50, 200])
