@@ -12,6 +12,7 @@ assignments and stops are sent again until answered, reports are answered every 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import assert_never
 
@@ -179,21 +180,21 @@ class Sessions:
     def _account(self, session: Session, mono_ms: int) -> None:
         """Hold what the worker says it has against what it was given: adopt, assign again, or end."""
         hello, named = session.hello, set(session.hello.running)
-        for lease in self.leases.of(hello.worker):
+        held = self.leases.of(hello.worker)
+        ran = sum(lease.key not in named for lease in held)
+        for lease in held:
             if lease.key in named:
                 self.leases.answered(lease)
                 self.leases.extend(lease, mono_ms)
             elif lease.boot != hello.boot:
-                self.endings.end(
-                    lease, End.LOST, ErrorClass.TRANSIENT, f"worker {hello.worker} died while it ran this attempt"
-                )
+                self._lost(lease, f"worker {hello.worker} died while it ran this attempt", ran)
             elif not lease.answered:
                 self._send_assign(session, lease, mono_ms)
             else:
-                self.endings.end(lease, End.LOST, ErrorClass.TRANSIENT, f"worker {hello.worker} has lost this attempt")
+                self._lost(lease, f"worker {hello.worker} has lost this attempt", 1)
         for attempt, fence in sorted(named):
-            held = self.leases.get((attempt, fence))
-            if held is None or held.worker != hello.worker:
+            known = self.leases.get((attempt, fence))
+            if known is None or known.worker != hello.worker:
                 self._tell(session.peer, Fenced(attempt=attempt, fence=fence))
 
     # ------------------------------------------------------------------------------------ leases and their ends
@@ -227,8 +228,19 @@ class Sessions:
         """The worker is certainly not there any more: what it held is lost now, not after a lease."""
         if session := self.roster.of(worker):
             self.roster.forget(session)
-        for lease in self.leases.of(worker):
-            self.endings.end(lease, End.LOST, ErrorClass.TRANSIENT, sentence)
+        held = self.leases.of(worker)
+        for lease in held:
+            self._lost(lease, sentence, len(held))
+
+    def _lost(self, lease: Lease, sentence: str, held: int) -> None:
+        """Its worker is gone, or silent for a lease. held: what the worker held then, this one counted: one of several
+        is not blamed for the death (transient), the only one is."""
+        if lease.sent == 0 and not lease.answered and not lease.adopted:
+            self.endings.end(lease, End.UNDELIVERED, ErrorClass.NONE, f"worker {lease.worker} could not be reached")
+            return
+        blamed = ErrorClass.NONE if held == 1 else ErrorClass.TRANSIENT
+        company = f", and {held - 1} more" if held > 1 else ""
+        self.endings.end(lease, End.LOST, blamed, f"{sentence}{company}")
 
     # ------------------------------------------------------------------------------------------------- the time
 
@@ -244,24 +256,20 @@ class Sessions:
         if mono_ms < self._scan_ms:
             return
         self._scan_ms = mono_ms + max(1, self.timing.resend_ms // 8)
+        held = Counter(lease.worker for lease in self.leases)
         for lease in self.leases:
-            self._look_at(lease, mono_ms)
+            self._look_at(lease, mono_ms, held[lease.worker])
         for session in self.roster:
             silent = mono_ms - session.heard_ms
             session.suspect = silent > PINGS_MISSED * self.timing.ping_ms
             if silent > self.timing.idle_exit_ms and not self.leases.of(session.hello.worker):
                 self.roster.forget(session)
 
-    def _look_at(self, lease: Lease, mono_ms: int) -> None:
+    def _look_at(self, lease: Lease, mono_ms: int, held: int) -> None:
         if self.endings.on_the_way(lease.key):
             return
         if mono_ms >= lease.expires_ms:
-            if lease.sent == 0 and not lease.answered and not lease.adopted:
-                self.endings.end(lease, End.UNDELIVERED, ErrorClass.NONE, f"worker {lease.worker} could not be reached")
-            else:
-                self.endings.end(
-                    lease, End.LOST, ErrorClass.TRANSIENT, f"worker {lease.worker} was silent for a whole lease"
-                )
+            self._lost(lease, f"worker {lease.worker} was silent for a whole lease", held)
             return
         session = self.roster.of(lease.worker)
         if session is None or self.roster.at(session.peer) is not session or mono_ms < lease.again_ms:

@@ -1,8 +1,9 @@
 """The stub hands: agents of the binding family `stub` that answer at once or after a fixed time, for benchmarks and tests.
 
 `LOOM_BENCH_EXECUTOR` = `instant` (default) or `sleep:50` (milliseconds). `LOOM_BENCH_STARTS` names a file that gets one line
-an agent start: the agent's own count of how often it was really begun. The answer is the smallest one that the agent's
-output schema takes, its first free text filled up to 2 KB. No asyncio: it runs inside the worker's loop.
+an agent start (attempt, fence, boot nonce, ms UTC): the agent's own count of how often, and when, it was really begun. The
+answer is the smallest one that the agent's output schema takes, its first free text filled up to 2 KB. No asyncio: it runs
+inside the worker's loop.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import time
 from collections.abc import Mapping
 
 from loom.workers.protocol import (
@@ -47,7 +49,8 @@ class Stub:
     def begin(self, assign: Assign) -> None:
         """The agent starts: it is counted."""
         if self._starts >= 0:
-            os.write(self._starts, f"{assign.attempt} {assign.fence} {self._boot}\n".encode())
+            at_ms = time.time_ns() // 1_000_000
+            os.write(self._starts, f"{assign.attempt} {assign.fence} {self._boot} {at_ms}\n".encode())
 
     def report(self, assign: Assign) -> Report:
         """What the agent brings."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from harness import toy
@@ -277,6 +277,33 @@ def test_a_new_boot_ends_what_the_old_one_did_not_spool() -> None:
         assert 1 == len(of(Welcome, desk.hear(again, peer=b"p2")))
     assert ([("lost", end_key(KEY))], []) == (lost.ends(), kept.ends())
     assert ["superseded"] == [one.code for one in of(Refused, lost.hear(HELLO))]
+
+
+def test_a_death_in_company_is_nobodys_fault() -> None:
+    """A worker that dies with one attempt in hand died of it (no class); with two, of either (transient, and it says so).
+
+    What is back in its successor's Hello did not run, and is no company."""
+    blamed: dict[int, list[str]] = {}
+    for count, kept in ((1, 0), (2, 0), (2, 1)):
+        desk = at_work()
+        others = [replace(GRANTED, fence=fence) for fence in range(2, 1 + count)]
+        desk.settle(turned(grants=tuple(others)))
+        running = tuple((ATTEMPT, 2 + number) for number in range(kept))
+        desk.hear(Hello(worker="w", boot="b2", low=1, high=1, host="h", slots=2, token="right", running=running))
+        ends = [request.command for request in desk.sessions.endings.take_requests()]
+        assert {End.LOST} == {end.end for end in ends if isinstance(end, AttemptEnded)}
+        blamed[count - kept] = [end.error_class.value for end in ends if isinstance(end, AttemptEnded)]
+        assert (count - kept > 1) == (", and 1 more" in ends[0].message.value)
+    assert {1: [""], 2: ["transient"] * 2} == blamed
+
+
+def test_what_was_never_sent_is_not_lost() -> None:
+    """A worker that died before its assignment left: undelivered, nothing is consumed."""
+    desk = Desk()
+    desk.tick(0)
+    desk.settle(turned(grants=(GRANTED,)))
+    desk.hear(Hello(worker="w", boot="b2", low=1, high=1, host="h", slots=2, token="right"))
+    assert [("undelivered", end_key(KEY))] == desk.ends()
 
 
 def test_what_never_reached_the_same_boot_is_assigned_again() -> None:
