@@ -11,7 +11,8 @@ from harness.toy import CHECKED, FANOUT, FINALIZE, REVIEW, REVIEWER, TOY, WORK, 
 from loom.kernel import commands as c
 from loom.kernel import events as e
 from loom.kernel.effects import Offer, StopAttempt
-from loom.kernel.flow import Agent, Bundle, Fanout, Finalize, Flow, Member, Rule, Spawn
+from loom.kernel.facts import Blocked
+from loom.kernel.flow import Agent, Bundle, Fanout, Finalize, Flow, Member, On, Rework, Rule, Spawn
 from loom.kernel.policies import effective
 from loom.kernel.values import Acceptance, AnswerWord, Approval, Capability, Principal, PrincipalKind, Verdict
 
@@ -44,6 +45,7 @@ def test_accept_goes_on_and_is_evidence_by_name() -> None:
     approval = Approval("payload", "type", "ed25519", ("sig",))
     player.answer("accept", "fine", approval=approval)
     (decision,) = player.happened(e.DecisionRecorded)
+    assert "root2" == decision.root
     assert (ANNA, "s1", approval) == (decision.by, decision.subject, decision.approval)
     assert ("accepted", "done") == (player.task.verdict, player.task.status)
     assert [("approval.final", "s1", ANNA)] == [(x.kind, x.subject, x.by) for x in player.task.evidence]
@@ -281,6 +283,27 @@ def test_a_stall_at_a_gate_goes_back_where_the_gate_does() -> None:
 def _judged_by_policy() -> Bundle:
     flow = Flow("main", (WORK, Spawn("review", "reviewer"), gate(), FINALIZE))
     return make("policy", (WORKER, REVIEWER), flow)
+
+
+def test_a_decision_names_the_root_that_the_person_saw() -> None:
+    """Who saw a later root of the log says so; else it is the gate's."""
+    player = at_the_gate()
+    player.answer("accept", root="root7")
+    assert ["root7"] == [decision.root for decision in player.happened(e.DecisionRecorded)]
+
+
+def test_a_stall_goes_back_where_its_stage_does() -> None:
+    """The stage's own way back is taken before the flow's."""
+    plan = Agent("planner", Capability.ANSWER)
+    review = Spawn("review", "reviewer", on=(On(Blocked(), Rework("plan")),))
+    flow = Flow("main", (Spawn("plan", "planner"), WORK, review, FINALIZE), rework="work")
+    player = Player(make("planned", (plan, WORKER, REVIEWER), flow))
+    while player.parked != "stall":
+        player.report("planner")
+        player.report("worker", subject=f"s{player.task.round}")
+        player.block("reviewer")
+    player.answer("retry")
+    assert "plan" == player.task.stage
 
 
 def test_going_back_stops_what_still_runs() -> None:

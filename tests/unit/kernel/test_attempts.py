@@ -26,10 +26,10 @@ from harness.toy import (
 from loom.kernel import commands as c
 from loom.kernel import events as e
 from loom.kernel import limits
-from loom.kernel.effects import Offer
-from loom.kernel.facts import Blocked
-from loom.kernel.flow import Ask, Flow, On, Spawn
-from loom.kernel.values import Bound, End, ErrorClass, SpawnStatus, Usage
+from loom.kernel.effects import Offer, StopAttempt
+from loom.kernel.facts import All, Blocked
+from loom.kernel.flow import Agent, Ask, Flow, On, Rule, Spawn
+from loom.kernel.values import Bound, Capability, End, ErrorClass, SpawnStatus, Usage
 
 ONE = {"bindings": ()}
 
@@ -132,6 +132,7 @@ def test_a_transient_error_is_tried_again_after_a_while() -> None:
     for _ in range(limits.TRANSIENT_TRIES - 1):
         player.fail("worker", "transient")
         waits.append(player.spawn("worker").not_before_ms - player.now_ms)
+        assert [player.spawn("worker").not_before_ms] == [offer.not_before_ms for offer in player.effects(Offer)]
         assert "too_early" == player.refused(player.granting(player.spawn("worker")))
         assert 0 == player.spawn("worker").binding
     assert limits.BACKOFF_BASE_MS <= waits[0] < waits[1] <= limits.BACKOFF_MAX_MS
@@ -294,6 +295,16 @@ def test_a_lost_attempt_is_tried_at_once_and_quarantined_in_the_end() -> None:
     assert limits.LOSSES_PER_SPAWN == player.task.spent.attempts
 
 
+def test_a_loss_in_company_is_tried_at_once_and_bounded() -> None:
+    """A worker that died with several attempts (transient) says nothing against one of them; but not for ever."""
+    player = Player(TOY)
+    for lost in range(1, limits.UNDELIVERED_PER_SPAWN):
+        player.end("worker", "lost", error_class=ErrorClass.TRANSIENT)
+        assert (player.now_ms, lost) == (player.spawn("worker").not_before_ms, player.task.spent.attempts)
+    player.end("worker", "lost", error_class=ErrorClass.TRANSIENT)
+    assert "spawn_failed" == player.parked
+
+
 def test_a_stopped_attempt_is_tried_again_and_not_counted() -> None:
     """A worker that leaves takes nothing with it; who only ever stops is bounded, too."""
     player = Player(TOY)
@@ -390,6 +401,14 @@ def test_an_artifact_that_is_missing_is_unparseable() -> None:
     assert 1 == player.spawn("answerer").repairs
 
 
+def test_an_agent_that_is_stuck_need_not_make_anything() -> None:
+    """Only its first word promises what an agent makes."""
+    maker = Agent("maker", Capability.ANSWER, outcomes=("done", "stuck"), makes=("plan",))
+    player = Player(make("making", (maker,), Flow("main", (Spawn("plan", "maker"), FINALIZE))))
+    player.report("maker", "stuck", artifacts=())
+    assert "accepted" == player.task.verdict
+
+
 def test_too_many_findings_are_unparseable() -> None:
     """The bound is said to the agent, which reports the ones that matter."""
     player = Player(REVIEW)
@@ -468,6 +487,22 @@ def test_the_same_finding_is_recorded_once() -> None:
     assert "accepted" == player.task.verdict
 
 
+@pytest.mark.parametrize(("more", "blockers"), [((), []), ((Spawn("more", "worker"),), ["f2"])])
+def test_what_a_person_accepted_stays_accepted_for_this_subject(more: tuple[Spawn, ...], blockers: list[str]) -> None:
+    """Named again about the same subject, an accepted blocker is still accepted; about another subject it is open again."""
+    ask = On(Blocked(), Ask("what now?"))
+    review = Spawn("review", "reviewer", on=(ask,))
+    flow = Flow("main", (WORK, review, *more, Spawn("again", "reviewer"), FINALIZE), rework="work")
+    player = Player(make("asking", (WORKER, REVIEWER), flow))
+    player.report("worker", subject="s1")
+    player.block("reviewer")
+    player.answer("accept", accept={"f1": "known"})
+    if more:
+        player.report("worker", subject="s2")
+    player.block("reviewer")
+    assert (blockers, "missing" if blockers else "") == (player.blockers(), player.parked)
+
+
 def test_one_failing_sibling_costs_one_rerun() -> None:
     """Retry runs the failed sibling again and nobody else; what the others said stays."""
     player = Player(FANOUT)
@@ -512,6 +547,21 @@ def test_a_failed_delivery_can_be_left() -> None:
         player.task.status,
         player.task.verdict,
         player.happened(e.TaskClosed)[0].delivered,
+    )
+
+
+def test_a_delivery_that_still_runs_is_stopped_by_abandon() -> None:
+    """A person who leaves the delivery leaves nothing running behind."""
+    bundle = replace(DELIVERED, rules=(Rule("no pause", ("TaskPaused",), "no", never=All(())),))
+    player = Player(bundle)
+    player.report("worker", subject="s1")
+    assert ["t/finalize.1/deliver"] == [offer.spawn for offer in player.effects(Offer)]
+    player.grant("deliver")
+    player.do(c.Pause())
+    player.answer("abandon")
+    assert (["t/finalize.1/deliver"], "done") == (
+        [stop.spawn for stop in player.effects(StopAttempt)],
+        player.task.status,
     )
 
 

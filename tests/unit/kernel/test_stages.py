@@ -9,6 +9,7 @@ import pytest
 from harness.player import Player, finding
 from harness.toy import (
     CHECKED,
+    CHOOSER,
     CHOOSING,
     DELIVERED,
     FANOUT,
@@ -203,6 +204,14 @@ def test_the_flow_is_chosen_by_the_first_agent() -> None:
     other = Player(CHOOSING)
     other.report("chooser", facts={"flow": "long"})
     assert ("long", "work") == (other.task.flow, other.task.stage)
+
+
+def test_a_flow_that_cannot_be_gone_on_with_is_not_chosen() -> None:
+    """A value that names no flow with this stage leaves the task where it is."""
+    chooser = replace(CHOOSER, facts=(("flow", ("long", "nowhere")),))
+    player = Player(replace(CHOOSING, agents=(chooser, *CHOOSING.agents[1:])))
+    player.report("chooser", facts={"flow": "nowhere"})
+    assert ("long", "work", []) == (player.task.flow, player.task.stage, player.happened(e.FlowChosen))
 
 
 def test_a_pinned_flow_is_kept() -> None:
