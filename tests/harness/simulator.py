@@ -84,9 +84,7 @@ class SimClient:
         frame = self.open.get(key)
         if frame is not None:
             peer = self.name.encode()
-            self.world.send(
-                self.name, "coordinator", functools.partial(self.coordinator.client_says, peer, frame)
-            )
+            self.world.send(self.name, "coordinator", functools.partial(self.coordinator.client_says, peer, frame))
             self.world.after(ASK_AGAIN_MS, lambda: self._send(key))
 
     def hear(self, frame: bytes) -> None:
@@ -134,7 +132,9 @@ class SimClient:
 class Simulation:
     """One world. `run` takes it to its end; `checks` says what must hold."""
 
-    def __init__(self, seed: int, *, tasks: int = 10, workers: int = 3, slots: int = 2, troubles: Troubles | None = None):
+    def __init__(
+        self, seed: int, *, tasks: int = 10, workers: int = 3, slots: int = 2, troubles: Troubles | None = None
+    ):
         self.world = World(seed)
         self.troubles = troubles or Troubles()
         self.starts: dict[Key, list[str]] = {}

@@ -290,9 +290,10 @@ def test_a_death_in_company_is_nobodys_fault() -> None:
         desk.settle(turned(grants=tuple(others)))
         running = tuple((ATTEMPT, 2 + number) for number in range(kept))
         desk.hear(Hello(worker="w", boot="b2", low=1, high=1, host="h", slots=2, token="right", running=running))
-        ends = [request.command for request in desk.sessions.endings.take_requests()]
-        assert {End.LOST} == {end.end for end in ends if isinstance(end, AttemptEnded)}
-        blamed[count - kept] = [end.error_class.value for end in ends if isinstance(end, AttemptEnded)]
+        asked = [request.command for request in desk.sessions.endings.take_requests()]
+        ends = [command for command in asked if isinstance(command, AttemptEnded)]
+        assert {End.LOST} == {end.end for end in ends}
+        blamed[count - kept] = [end.error_class.value for end in ends]
         assert (count - kept > 1) == (", and 1 more" in ends[0].message.value)
     assert {1: [""], 2: ["transient"] * 2} == blamed
 

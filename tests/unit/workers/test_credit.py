@@ -16,7 +16,7 @@ from loom.workers.protocol import (
 )
 
 
-def credits(actor: Actor) -> list[int]:
+def free_slots(actor: Actor) -> list[int]:
     return [message.free for message in actor.take_outbox() if isinstance(message, Credit)]
 
 
@@ -27,7 +27,7 @@ def test_slots_that_answers_free_are_offered_again() -> None:
     actor = Actor(hello, spooled, 0)
     actor.take_outbox()
     actor.hear([Welcome(session="s", epoch=1, lease_ms=90_000, ping_ms=5_000, idle_exit_ms=600_000)], 1)
-    assert [0] == credits(actor)
+    assert [0] == free_slots(actor)
     actor.hear([Committed(attempt=report.attempt, fence=report.fence) for report in spooled], 2)
-    assert [4] == credits(actor)
-    assert [] == credits(actor)
+    assert [4] == free_slots(actor)
+    assert [] == free_slots(actor)
