@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import Cli
+from harness.cli import Cli, eventually
 
 HEAVY = frozenset(
     "pydantic anthropic openai mcp docker jinja2 cryptography structlog zmq platformdirs tomlkit rich.console rich.table "
@@ -45,8 +45,10 @@ def test_status_loads_what_it_reads_with(loom: Cli, tmp_path: Path) -> None:
     assert set() == loaded(loom, tmp_path, "status") & HEAVY
     found = loom("status", "--json").json
     assert (0, True) == (found["tasks"], found["coordinator"]["pid"] > 0)
+    eventually(lambda: loom("status", "--json").json["workers"] == 2, what="two workers")
     assert 0 == loom("daemon", "stop", "--workers").code
-    assert 0 == loom("status", "--json").json["coordinator"]["pid"]
+    found = loom("status", "--json").json
+    assert (0, 0) == (found["coordinator"]["pid"], found["workers"])
 
 
 @pytest.mark.slow

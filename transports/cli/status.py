@@ -10,6 +10,7 @@ from loom.transports.cli import homes, output, reading
 from loom.transports.cli.options import as_json
 
 if TYPE_CHECKING:
+    from loom.coordinator.home import Home
     from loom.coordinator.queries import Queries
 
 SHOWN_GATES = 10
@@ -24,6 +25,7 @@ def status(context: click.Context, as_json: bool) -> None:
     found: dict[str, Any] = {"home": str(home.path), "exists": home.exists, "coordinator": {"pid": 0}}
     if home.exists:
         found["coordinator"] = {"pid": home.running()}
+        found["workers"] = _workers(home)
         found.update(reading.read(home, _asked))
     if as_json:
         output.print_json(found)
@@ -32,6 +34,13 @@ def status(context: click.Context, as_json: bool) -> None:
         output.say(f"There is no home at {output.clean(str(home.path))} yet. The first `loom run` makes one.")
         return
     _print(found)
+
+
+def _workers(home: Home) -> int:
+    """How many local workers are there: each holds the lock of its place."""
+    from loom.coordinator.local_workers import held
+
+    return sum(held(lock) for lock in home.spool.glob("*/lock"))
 
 
 async def _asked(queries: Queries) -> dict[str, Any]:
@@ -50,6 +59,7 @@ def _print(found: dict[str, Any]) -> None:
         f"tasks        {found['open_tasks']} open of {found['tasks']} · "
         f"{found['running']} agents at work · {found['ready']} queued"
     )
+    output.say(f"workers      {found['workers']} on this machine")
     gates = found["gates"]
     if not gates:
         output.say("waiting      nothing waits for you")
