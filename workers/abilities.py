@@ -1,6 +1,6 @@
 """`python -m loom.workers.abilities`: what a worker of this user could use here, by having tried it. One JSON object:
 
-    {"sandboxes": [{"name", "works", "reason", "version"}], "harnesses": [the same], "families": ["anthropic", …]}
+    {"sandboxes": [{"name", "works", "reason", "version"}], "engine": one of them, "harnesses": [the same], "families": ["anthropic", …]}
 
 Surfaces start it as a child process: they never import the hands.
 """
@@ -14,6 +14,7 @@ import msgspec
 from loom.workers.harnesses.registry import Harnesses, names
 from loom.workers.providers.registry import families
 from loom.workers.sandboxes.choose import kinds, probe
+from loom.workers.sandboxes.engine import probe_engine
 from loom.workers.seams import Probe
 
 
@@ -30,6 +31,7 @@ class Abilities(msgspec.Struct, frozen=True):
     """All parts."""
 
     sandboxes: tuple[Ability, ...]
+    engine: Ability
     harnesses: tuple[Ability, ...]
     families: tuple[str, ...]
 
@@ -39,6 +41,7 @@ def look() -> Abilities:
     harnesses = Harnesses()
     return Abilities(
         sandboxes=tuple(_ability(kind, probe(kind)) for kind in kinds()),
+        engine=_ability("engine", probe_engine()),
         harnesses=tuple(_ability(name, harnesses.of(name).probe()) for name in names()),
         families=families(),
     )

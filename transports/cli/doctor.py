@@ -158,7 +158,7 @@ def _parts() -> Iterator[Line]:
     if done.returncode:
         yield Line("workers", "bad", done.stderr.decode(errors="replace").strip().splitlines()[-1], "reinstall loom")
         return
-    found: dict[str, list[dict[str, Any]]] = msgspec.json.decode(done.stdout)
+    found: dict[str, Any] = msgspec.json.decode(done.stdout)
     works = [each for each in found["sandboxes"] if each["works"]]
     if works and works[0]["name"] != "none":
         yield Line(
@@ -169,6 +169,9 @@ def _parts() -> Iterator[Line]:
     else:
         why = found["sandboxes"][0]["reason"]
         yield Line("sandbox", "warn", "none: an agent has your user's rights here", why)
+    engine = found["engine"]
+    answers = f"{engine['version']} answers" if engine["works"] else "no engine answers"
+    yield Line("containers", "good", f"{answers} (not a sandbox in this version)")
     for each in found["harnesses"]:
         if each["name"] != "api":
             said = f"{each['version'] or 'works'}" if each["works"] else "not there (only needed for claude:)"
