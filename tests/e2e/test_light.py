@@ -42,7 +42,7 @@ def test_status_loads_what_it_reads_with(loom: Cli, tmp_path: Path) -> None:
     """`loom status` of a real home loads none of the heavy libraries, and says what is there."""
     (tmp_path / ".loom").mkdir()
     assert 0 == loom("daemon", "start").code
-    assert set() == loaded(loom, tmp_path, "status") & HEAVY
+    assert set() == loaded(loom, tmp_path, "status") & (HEAVY | {"click"})
     found = loom("status", "--json").json
     assert (0, True) == (found["tasks"], found["coordinator"]["pid"] > 0)
     eventually(lambda: loom("status", "--json").json["workers"] == 2, what="two workers")

@@ -83,7 +83,7 @@ def submit(loom: Cli, project: Path, count: int, first: int = 0) -> list[str]:
 
 def tasks(loom: Cli, project: Path) -> dict[str, tuple[str, str]]:
     """task → (status, verdict)."""
-    listed: Done = loom("tasks", "--all", "--json", cwd=project)
+    listed: Done = loom("tasks", "--limit", "200", "--json", cwd=project)
     return {each["id"]: (each["status"], each["verdict"]) for each in listed.json["tasks"]}
 
 

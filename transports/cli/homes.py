@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-
-import rich_click as click
+from typing import TYPE_CHECKING
 
 from loom.coordinator.home import Home, find_home
 from loom.transports.errors import UnavailableProblem
+
+if TYPE_CHECKING:
+    import rich_click as click
 
 NO_HOME = "loom run, which makes one, or name another: --home DIR"
 
 
 def resolve(context: click.Context, start: Path | None = None) -> Home:
     """The home for work in `start` (default: here); it may not exist."""
-    override: str | None = context.find_root().obj
+    return named(context.find_root().obj, start)
+
+
+def named(override: str | None, start: Path | None = None) -> Home:
+    """The same without a command line: `override` is what `--home` says."""
     environ = {**os.environ, "LOOM_HOME": override} if override else os.environ
     return find_home(start or Path.cwd(), environ)
 
@@ -46,8 +52,8 @@ def for_work(context: click.Context, start: Path, top: Path | None) -> Home:
     """The home that a task in `start` goes to: one that is named or found, else a new `.loom/` at the top of its git work
     tree, else the user's. Creates nothing. A path that is not UTF-8 holds no home: sockets and records name it as text."""
     found = resolve(context, start)
-    named = context.find_root().obj or os.environ.get("LOOM_HOME")
-    if top is None or named or found.path.name == ".loom" or not _is_text(top):
+    asked = context.find_root().obj or os.environ.get("LOOM_HOME")
+    if top is None or asked or found.path.name == ".loom" or not _is_text(top):
         return found
     return Home(top / ".loom")
 
