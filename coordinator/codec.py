@@ -32,7 +32,8 @@ Plain = Callable[[Any], dict[str, Any]]
 COMMANDS: dict[str, type] = {kind.__name__: kind for kind in typing.get_args(Command)}
 EVENTS: dict[str, type] = {kind.__name__: kind for kind in typing.get_args(Event)}
 
-_dump = msgspec.json.Encoder().encode
+dump = _dump = msgspec.json.Encoder().encode
+"""Plain values as JSON, keys in the order in which they stand."""
 
 
 # ------------------------------------------------------------------------------------------------------------ encode

@@ -2,26 +2,28 @@
 
     turn(inbox, slots, now_ms) -> Turned
 
-    BEGIN · each request: tick → rules → SAVEPOINT rows, entry, edge RELEASE (a known key: its recorded outcome)
-          · due wakes · grants of what became ready (so a serial step costs one commit, not two)
-    COMMIT · publish the new Head
+    each request: tick → rules → entry, edge and rows, gathered (a known key: its recorded outcome)
+    due wakes · grants of what became ready (so a serial step costs one commit, not two)
+    BEGIN, all rows, COMMIT · publish the new Head
 
 No socket, no clock, no thread, no asyncio: the fabric and the simulator drive the same object. What a rollback must
-restore is one immutable value, `Head`; COMMIT publishes the next one, an error keeps the old one.
+restore is one immutable value, `Head`; COMMIT publishes the next one, an error keeps the old one. When the database refuses
+something of a group, each of its requests, wakes and grants is taken again in a transaction of its own, so that the culprit
+is refused and nobody else.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from loom.coordinator.errors import StoreFull, StoreUnavailable
+from loom.coordinator.errors import StoreConflict, StoreError, StoreFull, StoreRefused, StoreUnavailable
 from loom.coordinator.inbox import Granted, Request, Slot, Turned
 from loom.coordinator.scheduler import Scheduler
 from loom.coordinator.store import Store
-from loom.coordinator.turn import Head, Turn, family_of
-from loom.kernel.commands import Start
+from loom.coordinator.turn import Head, Turn, family_of, own, reason_of
+from loom.kernel.commands import Start, Wake
 from loom.kernel.draft import evolve
 from loom.kernel.home import evolve_home
 from loom.kernel.state import HomeState, TaskState
@@ -33,6 +35,9 @@ GROUP = 64
 GRANTS_PER_TURN = 256
 TASKS_KEPT = 20_000
 """Task states kept in memory; any other is folded again from its entries at first touch."""
+
+GROUP_ERRORS = (StoreFull, StoreUnavailable, StoreRefused, StoreConflict)
+"""After these its parts may come through where a group did not; any other error of the store is the end of the process."""
 
 COORDINATOR = Principal(id="coordinator", kind=PrincipalKind.SYSTEM, via="core", assurance="A0")
 
@@ -57,6 +62,8 @@ class Core:
         self._rules = rules
         self._indexed: dict[str, Rules] = {}
         self._kept: OrderedDict[str, TaskState] = OrderedDict()
+        self._shunned: set[tuple[str, int | str]] = set()
+        """(spawn, attempt) and (task, wake) that the database refused: not offered again until the next start."""
         self.head = self._load_head()
         self._recover()
 
@@ -73,6 +80,8 @@ class Core:
         """The queue as the rows say it: after a start, and after a rollback that took back what the queue gave away."""
         self.queue = Scheduler()
         for spawn in self.store.ready_spawns():
+            if (spawn.spawn, spawn.attempt) in self._shunned:
+                continue
             self.queue.offer(
                 task=spawn.task,
                 spawn=spawn.spawn,
@@ -83,6 +92,8 @@ class Core:
                 family=family_of(spawn.chain[spawn.binding]),
             )
         for wake in self.store.wakes():
+            if (wake.task, wake.name) in self._shunned:
+                continue
             self.queue.wake(wake.task, wake.name, wake.due_ms)
 
     def task(self, task_id: str) -> TaskState | None:
@@ -136,42 +147,105 @@ class Core:
     # --------------------------------------------------------------------------------------------------------- turn
 
     def turn(self, inbox: Sequence[Request], slots: Sequence[Slot], now_ms: int) -> Turned:
-        """Take a group of requests; what Turned holds is durable. A failing disk ends the whole transaction: the group is
-        tried again one by one, and if that fails nothing more is acknowledged (`read_only` says why)."""
+        """Take a group of requests; what Turned holds is durable. A refusal of the database or a failing disk ends the whole
+        transaction: its parts are taken again one by one. If the disk fails again, nothing more is acknowledged (`read_only`
+        says why). Raises StoreCorrupt, StoreBusy."""
         now_ms = max(now_ms, self.head.now_ms)
         first = self.head.seq
         try:
-            return self._turned([self._attempt(inbox, slots, now_ms)], first)
-        except (StoreFull, StoreUnavailable) as error:
+            turn = Turn(self, self.head, now_ms)
+            return self._turned([self._attempt(turn, inbox, self.queue.due_wakes(now_ms), slots)], first)
+        except GROUP_ERRORS as error:
             self._recover()
-            reason = str(error)
-        done: list[Turn] = []
-        for request in inbox:
-            try:
-                done.append(self._attempt((request,), (), now_ms))
-            except (StoreFull, StoreUnavailable) as error:
-                self._recover()
-                return replace(self._turned(done, first), read_only=str(error))
-        return self._turned(done, first) if done else replace(self._turned([], first), read_only=reason)
+            failed = error
+        return self._one_by_one(inbox, slots, now_ms, failed)
 
-    def _attempt(self, inbox: Sequence[Request], slots: Sequence[Slot], now_ms: int) -> Turn:
-        turn = Turn(self, self.head, now_ms)
+    def _attempt(
+        self,
+        turn: Turn,
+        inbox: Iterable[Request] = (),
+        wakes: Iterable[tuple[str, str]] = (),
+        slots: Sequence[Slot] = (),
+        limit: int = GRANTS_PER_TURN,
+    ) -> Turn:
+        """One transaction; its outcome is published."""
         self.store.begin()
         try:
             for request in inbox:
                 turn.replies.append(turn.take(request))
-            for task_id, name in self.queue.due_wakes(now_ms):
+            for task_id, name in wakes:
                 turn.wake(task_id, name)
             if slots:
-                self.queue.place(slots, now_ms, GRANTS_PER_TURN, turn.grant)
+                self.queue.place(slots, turn.now_ms, limit, turn.grant)
             self.store.commit()
         except BaseException:
             self.store.rollback()
             raise
-        self.head = turn.head
+        self.head = turn.head()
         for task_id, state in turn.tasks.items():
             self._keep(task_id, state)
         return turn
+
+    # --------------------------------------------------------------------------------------------------- one by one
+
+    def _one_by_one(self, inbox: Sequence[Request], slots: Sequence[Slot], now_ms: int, failed: StoreError) -> Turned:
+        """After a group that did not come through. A disk that failed gets requests only: what is left comes later."""
+        first = self.head.seq
+        disk = isinstance(failed, StoreFull | StoreUnavailable)
+        done: list[Turn] = []
+        try:
+            for request in inbox:
+                done += (self._alone(request, now_ms),)
+            if not disk:
+                for task_id, name in tuple(self.queue.due_wakes(now_ms)):
+                    self._wake_alone(done, task_id, name, now_ms)
+                self._grant_alone(done, slots, now_ms)
+        except (StoreFull, StoreUnavailable) as error:
+            self._recover()
+            return replace(self._turned(done, first), read_only=str(error))
+        return replace(self._turned(done, first), read_only=str(failed) if disk and not done else "")
+
+    def _alone(self, request: Request, now_ms: int) -> Turn:
+        """A request in a transaction of its own; what the database refuses is answered."""
+        try:
+            return self._attempt(Turn(self, self.head, now_ms), (request,))
+        except (StoreRefused, StoreConflict) as error:
+            self._recover()
+            return self._refuse(request, now_ms, error)
+
+    def _refuse(self, request: Request, now_ms: int, error: StoreError) -> Turn:
+        turn = Turn(self, self.head, now_ms)
+        code, sentence = reason_of(error)
+        turn.replies.append(turn.refuse(request, code, sentence))
+        if not request.key:
+            self.store.deny(now_ms, request, code, sentence)  # one of our own, which nobody else would report
+        return self._attempt(turn)
+
+    def _wake_alone(self, done: list[Turn], task_id: str, name: str, now_ms: int) -> None:
+        turn = self._alone(own(task_id, Wake(name)), now_ms)
+        if turn.replies.pop().seq < 0:
+            self._shunned.add((task_id, name))
+        done.append(turn)
+
+    def _grant_alone(self, done: list[Turn], slots: Sequence[Slot], now_ms: int) -> None:
+        """Every grant in a transaction of its own; one that the database refuses is not tried again."""
+        for _ in range(GRANTS_PER_TURN):
+            turn = Turn(self, self.head, now_ms)
+            try:
+                self._attempt(turn, slots=slots, limit=1)
+            except (StoreRefused, StoreConflict) as error:
+                refused = turn.trying
+                if refused is None:
+                    raise
+                self._shunned.add((refused.spawn, refused.attempt))
+                self._recover()
+                done.append(self._refuse(own(refused.task, Wake(refused.spawn)), now_ms, error))
+                done[-1].replies.clear()
+                continue
+            done.append(turn)
+            if not turn.granted:
+                return
+            slots = _without(slots, turn.granted[0].worker)
 
     def _keep(self, task_id: str, state: TaskState) -> None:
         self._kept[task_id] = state
@@ -190,3 +264,11 @@ class Core:
             due_ms=self.queue.due_ms,
             ready=self.queue.ready,
         )
+
+
+def _without(slots: Sequence[Slot], worker: str) -> Sequence[Slot]:
+    """The slots when one of this worker is taken."""
+    for place, slot in enumerate(slots):
+        if slot.worker == worker and slot.free:
+            return (*slots[:place], replace(slot, free=slot.free - 1), *slots[place + 1 :])
+    return slots

@@ -15,7 +15,6 @@
     │   ├── StoreCorrupt    L014
     │   ├── StoreFull       L015
     │   ├── StoreUnavailable L016
-    │   │   └── StoreAgain  L020
     │   ├── StoreBusy       L017
     │   ├── StoreRefused    L018
     │   └── StoreConflict   L019
@@ -150,13 +149,6 @@ class StoreUnavailable(StoreError):
 
     code = "L016"
     mend = "Look at the disk and at the rights of the home; loom tries again every second."
-
-
-class StoreAgain(StoreUnavailable):
-    """A step in the middle of a group had to be taken back; the group is taken again, step by step."""
-
-    code = "L020"
-    mend = "Nothing is to be done: loom takes the group again by itself."
 
 
 class StoreBusy(StoreError):

@@ -18,10 +18,13 @@ import msgspec
 from loom.coordinator import database, merkle
 from loom.coordinator.entry import decode_happened
 from loom.coordinator.errors import StoreCorrupt
+from loom.coordinator.gather import Gather
 from loom.coordinator.rows import Rows
 from loom.coordinator.statements import load
 
 READ = load("read")
+GROUP = 256
+"""Entries whose rows are gathered before they are written."""
 _CREATED = re.compile(r"^CREATE (?:UNIQUE )?(TABLE|VIEW|TRIGGER|INDEX) (\w+)", re.MULTILINE)
 
 
@@ -100,14 +103,19 @@ def _drop(connection: sqlite3.Connection) -> None:
 
 
 def _refill(connection: sqlite3.Connection) -> int:
-    rows = Rows(connection)
+    """As when it happened: gathered in groups, each row of a group written once."""
+    gather = Gather()
+    rows = Rows(connection.execute, gather)
     count = 0
     for seq, task, body, leaf in _entries(connection):
         if merkle.leaf_hash(body.encode()) != leaf:
             raise StoreCorrupt(f"Entry {seq} is not what its leaf says.")
         happened = decode_happened(seq, body)
-        rows.write(seq, task, happened.n, happened.now_ms, happened.events)
+        rows.add(seq, task, happened.n, happened.now_ms, happened.events)
         count += 1
+        if count % GROUP == 0:
+            rows.write(lambda sql, many: connection.executemany(sql, many).rowcount)
+    rows.write(lambda sql, many: connection.executemany(sql, many).rowcount)
     return count
 
 

@@ -1,42 +1,62 @@
-"""Events → rows: the one function that writes projections, for the live step and for the rebuild alike."""
+"""Events → rows: the one way that projections are written, for the live step and for the rebuild alike."""
 
 from __future__ import annotations
 
-import sqlite3
-
 from loom.coordinator.errors import StoreConflict
+from loom.coordinator.gather import Gather, WriteMany
 from loom.coordinator.rows_home import HOME_ROWS
 from loom.coordinator.rows_task import TASK_ROWS
-from loom.coordinator.rows_tick import SpawnIds, Tick
+from loom.coordinator.rows_tick import Execute, TaskRows, write_all
 from loom.kernel import events as e
 
 EVENTS_PER_ENTRY = 10_000
 """A row that an event makes has the id seq * EVENTS_PER_ENTRY + place of the event."""
+MAX_KNOWN_TASKS = 20_000
+"""Tasks whose spawns' rows are remembered between groups; beyond it they are looked up again."""
 
 
 class Rows:
-    """Writes the projections of one entry at a time."""
+    """The projections of a group of entries."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._execute = connection.execute
-        self._ids = SpawnIds(connection.execute)
+    def __init__(self, execute: Execute, gather: Gather) -> None:
+        """execute: for what must be looked up. gather: where rows go that no other entry of the group changes."""
+        self._execute = execute
+        self._gather = gather
+        self._tasks: dict[int, TaskRows] = {}
+        self._changed: list[TaskRows] = []
 
     def forget(self) -> None:
         """After a rollback: what was remembered may not have happened."""
-        self._ids.forget()
+        self._tasks.clear()
+        self._changed = []
 
-    def write(self, seq: int, task: int | None, n: int, now_ms: int, events: tuple[e.Event, ...]) -> None:
-        """The rows of one entry. task None: about the home. Raises StoreConflict when the rows are not as expected."""
+    def add(self, seq: int, task: int | None, n: int, now_ms: int, events: tuple[e.Event, ...]) -> None:
+        """Gather the rows of one entry. task None: about the home. Raises StoreConflict when the rows are not as expected:
+        then the group cannot be written."""
         if len(events) >= EVENTS_PER_ENTRY:
             raise StoreConflict(f"Entry {seq} has {len(events)} events; at most {EVENTS_PER_ENTRY - 1} have room.")
         if task is None:
             for event in events:
-                HOME_ROWS[type(event)](self._execute, event, now_ms)
+                HOME_ROWS[type(event)](self._gather.put, event, now_ms)
             return
-        tick = Tick(self._execute, self._ids, task, now_ms)
-        first = seq * EVENTS_PER_ENTRY
-        for place, event in enumerate(events):
-            handler = TASK_ROWS.get(type(event))
-            if handler is not None:
-                handler(tick, event, first + place)
-        tick.finish(n)
+        rows = self._tasks.get(task)
+        if rows is None:
+            rows = self._tasks[task] = TaskRows(task, self._execute, self._gather.put)
+        if rows.begin(n, now_ms):
+            self._changed.append(rows)
+        handlers = TASK_ROWS
+        for row, event in enumerate(events, seq * EVENTS_PER_ENTRY):
+            handlers[type(event)](rows, event, row)
+
+    def write(self, write_many: WriteMany) -> None:
+        """Everything gathered to the database. Raises StoreConflict."""
+        self._gather.write(write_many)
+        changed, self._changed = self._changed, []
+        write_all(changed, write_many)
+        for rows in changed:
+            if rows.changes.get("status") == "done":
+                del self._tasks[rows.task]
+            else:
+                rows.settle()
+        if len(self._tasks) > MAX_KNOWN_TASKS:
+            self._tasks.clear()

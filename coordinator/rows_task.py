@@ -8,99 +8,107 @@ from typing import Any
 from loom.coordinator.codec import encode_value
 from loom.coordinator.columns import list_column, map_column, principal_column, text_column
 from loom.coordinator.errors import StoreConflict
-from loom.coordinator.rows_tick import SQL, Tick
+from loom.coordinator.rows_tick import TaskRows
 from loom.kernel import events as e
+
+ATTEMPTS_PER_SPAWN = 100_000
+"""The row of an attempt has the id spawn.id * ATTEMPTS_PER_SPAWN + its number."""
 
 # ------------------------------------------------------------------------------------------------- the task's course
 
 
-def _submitted(t: Tick, v: e.TaskSubmitted, row: int) -> None:
+def _submitted(t: TaskRows, v: e.TaskSubmitted, row: int) -> None:
     spec = v.spec
-    t.execute(
-        SQL["insert_task"],
+    t.put(
+        "insert_task",
         (t.task, spec.task, spec.project, spec.flow, v.now_ms, t.now_ms, spec.priority, spec.weight),
     )
     caps = encode_value(spec.caps).decode()
-    t.execute(SQL["insert_submission"], (t.task, encode_value(spec).decode(), v.subject, caps))
+    t.put("insert_submission", (t.task, encode_value(spec).decode(), v.subject, caps))
 
 
-def _flow_chosen(t: Tick, v: e.FlowChosen, row: int) -> None:
-    t.task_changes["flow"] = v.flow
+def _flow_chosen(t: TaskRows, v: e.FlowChosen, row: int) -> None:
+    t.changes["flow"] = v.flow
 
 
-def _stage_entered(t: Tick, v: e.StageEntered, row: int) -> None:
-    t.task_changes["stage"] = v.stage
-    t.task_changes["iteration"] = v.iteration
-    t.task_changes["entered"] = row
+def _stage_entered(t: TaskRows, v: e.StageEntered, row: int) -> None:
+    t.changes["stage"] = v.stage
+    t.changes["iteration"] = v.iteration
+    t.enter(row)
+
+
+def _reworked(t: TaskRows, v: e.Reworked, row: int) -> None:
+    t.changes["round"] = v.round
+    t.put("supersede_findings", (t.task,))
+
+
+def _parked(t: TaskRows, v: e.TaskParked, row: int) -> None:
+    t.changes["parked"] = v.code._value_
+
+
+def _unparked(t: TaskRows, v: e.TaskUnparked, row: int) -> None:
+    t.changes["parked"] = ""
+
+
+def _paused(t: TaskRows, v: e.TaskPaused, row: int) -> None:
+    t.changes["paused"] = 1
+
+
+def _resumed(t: TaskRows, v: e.TaskResumed, row: int) -> None:
+    t.changes["paused"] = 0
+
+
+def _budget_raised(t: TaskRows, v: e.BudgetRaised, row: int) -> None:
+    t.put("update_caps", (map_column(dict(v.caps)), t.task))
+
+
+def _verdict(t: TaskRows, v: e.VerdictReached, row: int) -> None:
+    t.decide(v.verdict._value_)
+
+
+def _closed(t: TaskRows, v: e.TaskClosed, row: int) -> None:
+    t.changes.update(status="done", parked="", delivered=v.delivered)
     t.drop_live_spawns()
+    t.put("clear_wakes", (t.task,))
 
 
-def _reworked(t: Tick, v: e.Reworked, row: int) -> None:
-    t.task_changes["round"] = v.round
-    t.execute(SQL["supersede_findings"], (t.task,))
+def _wake_set(t: TaskRows, v: e.WakeSet, row: int) -> None:
+    t.put("set_wake", (t.task, v.name, v.due_ms))
 
 
-def _parked(t: Tick, v: e.TaskParked, row: int) -> None:
-    t.task_changes["parked"] = v.code._value_
+def _wake_cleared(t: TaskRows, v: e.WakeCleared, row: int) -> None:
+    t.put("clear_wake", (t.task, v.name))
 
 
-def _unparked(t: Tick, v: e.TaskUnparked, row: int) -> None:
-    t.task_changes["parked"] = ""
-
-
-def _paused(t: Tick, v: e.TaskPaused, row: int) -> None:
-    t.task_changes["paused"] = 1
-
-
-def _resumed(t: Tick, v: e.TaskResumed, row: int) -> None:
-    t.task_changes["paused"] = 0
-
-
-def _budget_raised(t: Tick, v: e.BudgetRaised, row: int) -> None:
-    t.execute(SQL["update_caps"], (map_column(dict(v.caps)), t.task))
-
-
-def _verdict(t: Tick, v: e.VerdictReached, row: int) -> None:
-    t.task_changes["verdict"] = v.verdict._value_
-
-
-def _closed(t: Tick, v: e.TaskClosed, row: int) -> None:
-    t.task_changes.update(status="done", parked="", delivered=v.delivered)
-    t.drop_live_spawns()
-    t.execute(SQL["clear_wakes"], (t.task,))
-
-
-def _wake_set(t: Tick, v: e.WakeSet, row: int) -> None:
-    t.execute(SQL["set_wake"], (t.task, v.name, v.due_ms))
-
-
-def _wake_cleared(t: Tick, v: e.WakeCleared, row: int) -> None:
-    t.execute(SQL["clear_wake"], (t.task, v.name))
-
-
-def _fact(t: Tick, v: e.FactRecorded, row: int) -> None:
+def _fact(t: TaskRows, v: e.FactRecorded, row: int) -> None:
     t.facts[v.name] = v.value
 
 
 # ---------------------------------------------------------------------------------------------- spawns and attempts
 
 
-def _opened(t: Tick, v: e.SpawnOpened, row: int) -> None:
+def _opened(t: TaskRows, v: e.SpawnOpened, row: int) -> None:
     chain = list_column(v.chain)
-    t.opened[v.spawn] = [row, t.task, v.spawn, v.agent, v.stage, v.iteration, "ready", chain, "", 0]
+    t.open(row, v.spawn, agent=v.agent, stage=v.stage, iteration=v.iteration, status="ready", chain=chain)
 
 
-def _skipped(t: Tick, v: e.SpawnSkipped, row: int) -> None:
+def _skipped(t: TaskRows, v: e.SpawnSkipped, row: int) -> None:
     place = v.spawn.rsplit("/", 2)[-2]
     stage, _, iteration = place.rpartition(".")
     why = "; ".join(v.because)
-    t.opened[v.spawn] = [row, t.task, v.spawn, v.agent, stage, int(iteration), "skipped", "[]", why, 0]
+    t.open(row, v.spawn, agent=v.agent, stage=stage, iteration=int(iteration), status="skipped", why=why)
 
 
-def _granted(t: Tick, v: e.AttemptGranted, row: int) -> None:
+def _granted(t: TaskRows, v: e.AttemptGranted, row: int) -> None:
+    spawn = t.find(v.spawn)
+    if v.fence <= spawn.fence:
+        raise StoreConflict(f"Spawn {v.spawn} had the fence {spawn.fence} before; {v.fence} does not grow.")
+    bound = v.bound._value_
+    spawn.fence, spawn.attempt = v.fence, v.attempt
+    spawn.grant = (v.binding, bound, v.worker, v.boot, t.now_ms, v.reserved)
     t.add("reserved", v.reserved)
-    t.spawn(
-        v.spawn,
+    t.change(
+        spawn,
         {
             "status": "granted",
             "fence": v.fence,
@@ -109,37 +117,43 @@ def _granted(t: Tick, v: e.AttemptGranted, row: int) -> None:
             "binding": v.binding,
             "price": v.price,
             "reserved": v.reserved,
-            "bound": v.bound._value_,
+            "bound": bound,
             "granted_ms": t.now_ms,
         },
     )
 
 
-def _attempt_closed(t: Tick, v: e.AttemptClosed, row: int) -> None:
-    usage = v.usage
+def _attempt_closed(t: TaskRows, v: e.AttemptClosed, row: int) -> None:
+    usage, spawn, number = v.usage, t.find(v.spawn), v.attempt
+    grant = spawn.grant
+    if grant is None or spawn.status != "granted" or spawn.fence != v.fence or spawn.attempt != number:
+        raise StoreConflict(f"Attempt {number} of {v.spawn} does not run under fence {v.fence}.")
+    binding, bound, worker, boot, granted_ms, reserved = grant
     t.add("attempts", v.counted)
     t.add("tokens", usage.input_tokens + usage.output_tokens)
     t.add("cost", usage.cost or 0)
     t.add("unpriced", usage.calls > 0 and usage.cost is None)
     t.add("reserved", -v.released)
-    done = t.execute(
-        SQL["insert_attempt"],
+    t.put(
+        "insert_attempt",
         (
-            v.end._value_, v.error_class._value_, text_column(v.message), t.now_ms,
+            spawn.id * ATTEMPTS_PER_SPAWN + number, spawn.id, number, v.fence,
+            v.end._value_, v.error_class._value_, text_column(v.message),
+            binding, bound, worker, boot, granted_ms, t.now_ms,
             usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.calls, usage.cost, usage.price,
-            v.counted, v.repaired, encode_value(v.execution).decode(),
+            reserved, v.counted, v.repaired, encode_value(v.execution).decode(),
             text_column(v.prompt), text_column(v.transcript), text_column(v.output),
-            t.ids.find(t.task, v.spawn), v.fence, v.attempt,
         ),
     )  # fmt: skip
-    if done.rowcount != 1:
-        raise StoreConflict(f"Attempt {v.attempt} of {v.spawn} does not run under fence {v.fence}.")
-    t.spawn(v.spawn, {"status": "stopped", "worker": "", "boot": "", "reserved": 0})
+    spawn.grant = None
+    t.change(spawn, {"status": "stopped", "worker": "", "boot": "", "reserved": 0})
 
 
-def _readied(t: Tick, v: e.AttemptReadied, row: int) -> None:
-    t.spawn(
-        v.spawn,
+def _readied(t: TaskRows, v: e.AttemptReadied, row: int) -> None:
+    spawn = t.find(v.spawn)
+    spawn.attempt = v.attempt
+    t.change(
+        spawn,
         {
             "status": "ready",
             "attempt": v.attempt,
@@ -153,25 +167,26 @@ def _readied(t: Tick, v: e.AttemptReadied, row: int) -> None:
     )
 
 
-def _settled(t: Tick, v: e.SpawnSettled, row: int) -> None:
-    t.spawn(v.spawn, {"status": "settled", "outcome": v.outcome, "summary": text_column(v.summary)})
+def _settled(t: TaskRows, v: e.SpawnSettled, row: int) -> None:
+    t.change(t.find(v.spawn), {"status": "settled", "outcome": v.outcome, "summary": text_column(v.summary)})
 
 
-def _failed(t: Tick, v: e.SpawnFailed, row: int) -> None:
-    t.spawn(v.spawn, {"status": "failed", "why": v.error_class._value_, "summary": text_column(v.reason)})
+def _failed(t: TaskRows, v: e.SpawnFailed, row: int) -> None:
+    changes = {"status": "failed", "why": v.error_class._value_, "summary": text_column(v.reason)}
+    t.change(t.find(v.spawn), changes)
 
 
-def _waived(t: Tick, v: e.SpawnWaived, row: int) -> None:
-    t.spawn(v.spawn, {"status": "waived"})
+def _waived(t: TaskRows, v: e.SpawnWaived, row: int) -> None:
+    t.change(t.find(v.spawn), {"status": "waived"})
 
 
 # ------------------------------------------------------------------------------------------- what was found and made
 
 
-def _finding(t: Tick, v: e.FindingRecorded, row: int) -> None:
+def _finding(t: TaskRows, v: e.FindingRecorded, row: int) -> None:
     f, said = v.finding, v.finding.report
-    t.execute(
-        SQL["insert_finding"],
+    t.put(
+        "insert_finding",
         (
             row, t.task, f.id, f.agent, f.spawn, f.round, f.subject, said.severity._value_, said.category,
             said.place.path, said.place.line, said.place.side, text_column(said.message), text_column(said.evidence),
@@ -181,32 +196,32 @@ def _finding(t: Tick, v: e.FindingRecorded, row: int) -> None:
     )  # fmt: skip
 
 
-def _finding_accepted(t: Tick, v: e.FindingAccepted, row: int) -> None:
-    t.execute(SQL["accept_finding"], (principal_column(v.by), text_column(v.reason), t.task, v.finding))
+def _finding_accepted(t: TaskRows, v: e.FindingAccepted, row: int) -> None:
+    t.put("accept_finding", (principal_column(v.by), text_column(v.reason), t.task, v.finding))
 
 
-def _evidence(t: Tick, v: e.EvidenceRecorded, row: int) -> None:
+def _evidence(t: TaskRows, v: e.EvidenceRecorded, row: int) -> None:
     it = v.evidence
     by, summary, output = principal_column(it.by), text_column(v.summary), text_column(v.output)
-    t.execute(SQL["insert_evidence"], (row, t.task, it.kind, it.subject, it.outcome, by, v.spawn, summary, output))
+    t.put("insert_evidence", (row, t.task, it.kind, it.subject, it.outcome, by, v.spawn, summary, output))
 
 
-def _artifact(t: Tick, v: e.ArtifactMade, row: int) -> None:
+def _artifact(t: TaskRows, v: e.ArtifactMade, row: int) -> None:
     it = v.artifact
-    t.execute(SQL["insert_artifact"], (row, t.task, it.name, it.version, it.spawn, text_column(it.text)))
+    t.put("insert_artifact", (row, t.task, it.name, it.version, it.spawn, text_column(it.text)))
 
 
-def _subject_changed(t: Tick, v: e.SubjectChanged, row: int) -> None:
+def _subject_changed(t: TaskRows, v: e.SubjectChanged, row: int) -> None:
     texts = (text_column(v.change_text), text_column(v.change_list))
-    t.execute(SQL["insert_subject"], (row, t.task, v.subject, v.work, v.change, *texts, v.author, v.spawn))
+    t.put("insert_subject", (row, t.task, v.subject, v.work, v.change, *texts, v.author, v.spawn))
 
 
 # ------------------------------------------------------------------------------------------------ gates and decisions
 
 
-def _gate_opened(t: Tick, v: e.GateOpened, row: int) -> None:
-    t.execute(
-        SQL["insert_gate"],
+def _gate_opened(t: TaskRows, v: e.GateOpened, row: int) -> None:
+    t.put(
+        "insert_gate",
         (
             row, t.task, v.gate, v.role, v.stage, list_column(v.answers), v.base, v.subject, v.change, v.policy_digest,
             v.root, text_column(v.reason), v.rework, list_column(v.shows), list_column(v.because), t.now_ms, v.due_ms,
@@ -214,36 +229,40 @@ def _gate_opened(t: Tick, v: e.GateOpened, row: int) -> None:
     )  # fmt: skip
 
 
-def _gate_overdue(t: Tick, v: e.GateOverdue, row: int) -> None:
-    t.execute(SQL["move_gate"], (v.due_ms, v.gate))
+def _gate_overdue(t: TaskRows, v: e.GateOverdue, row: int) -> None:
+    t.put("move_gate", (v.due_ms, v.gate))
 
 
-def _gate_withdrawn(t: Tick, v: e.GateWithdrawn, row: int) -> None:
-    t.execute(SQL["close_gate"], ("withdrawn", t.now_ms, v.gate))
+def _gate_withdrawn(t: TaskRows, v: e.GateWithdrawn, row: int) -> None:
+    t.put("close_gate", ("withdrawn", t.now_ms, v.gate))
 
 
-def _decision(t: Tick, v: e.DecisionRecorded, row: int) -> None:
+def _decision(t: TaskRows, v: e.DecisionRecorded, row: int) -> None:
     accepts = "[" + ",".join(encode_value(each).decode() for each in v.accepts) + "]"
-    t.execute(
-        SQL["insert_decision"],
+    t.put(
+        "insert_decision",
         (
             row, t.task, v.gate, v.role, v.stage, v.word._value_, principal_column(v.by), text_column(v.message), v.base,
             v.subject, v.change, v.policy_digest, v.root, accepts, list_column(v.because), t.now_ms,
         ),
     )  # fmt: skip
     if v.gate:
-        t.execute(SQL["close_gate"], ("decided", t.now_ms, v.gate))
+        t.put("close_gate", ("decided", t.now_ms, v.gate))
     if v.approval is not None:
         it = v.approval
-        t.execute(SQL["insert_approval"], (row, t.task, it.payload, it.type, it.scheme, list_column(it.parts)))
+        t.put("insert_approval", (row, t.task, it.payload, it.type, it.scheme, list_column(it.parts)))
 
 
-def _objection(t: Tick, v: e.ObjectionRaised, row: int) -> None:
+def _objection(t: TaskRows, v: e.ObjectionRaised, row: int) -> None:
     columns = (row, t.task, v.rule, v.sentence, list_column(v.remedies), list_column(v.because), t.now_ms)
-    t.execute(SQL["insert_objection"], columns)
+    t.put("insert_objection", columns)
 
 
-TASK_ROWS: dict[type, Callable[[Tick, Any, int], None]] = {
+def _nothing(t: TaskRows, v: e.Event, row: int) -> None:
+    """The entry alone has it."""
+
+
+TASK_ROWS: dict[type, Callable[[TaskRows, Any, int], None]] = {
     e.TaskSubmitted: _submitted,
     e.FlowChosen: _flow_chosen,
     e.StageEntered: _stage_entered,
@@ -279,3 +298,4 @@ TASK_ROWS: dict[type, Callable[[Tick, Any, int], None]] = {
 }
 NO_ROWS = (e.StageSkipped, e.MessageCarried, e.BudgetReached)
 """Events of a task that stand in its entries only."""
+TASK_ROWS.update(dict.fromkeys(NO_ROWS, _nothing))

@@ -1,125 +1,228 @@
-"""One entry's changes to the rows of its task and of its spawns: gathered first, then each row written once.
+"""What the entries of a group change in the rows of a task and of its spawns: gathered, merged, each row written once.
 
-So a serial step costs few row writes, and the number of the task is compared and set.
+So a serial step costs one write of the task's row, one of the spawn that ended and one of the spawn that comes next, which is
+inserted as granted already. The number of the task is compared and set: from what it was before the group to what it is after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, TypeAlias
 
-from loom.coordinator.columns import map_column
-from loom.coordinator.errors import StoreConflict
+from loom.coordinator.codec import dump
+from loom.coordinator.errors import StoreConflict, StoreRefused
+from loom.coordinator.gather import SQL, Put, Row, WriteMany
 from loom.coordinator.statements import load
 
-SQL = load("write")
+READ = load("read")
 LIVE = ("ready", "granted")
-MAX_KNOWN_SPAWNS = 50_000
-"""Ids of spawns remembered between ticks; beyond it they are looked up again."""
-
 Changes: TypeAlias = dict[str, Any]
 Execute: TypeAlias = Callable[..., Any]
+Grant: TypeAlias = tuple[int, str, str, str, int, int]
+"""binding, bound, worker, boot, granted_ms, reserved: what the row of an attempt takes from its grant."""
+
+_COLUMNS = itemgetter(
+    "id", "task", "spawn", "agent", "stage", "iteration", "status", "chain", "attempt", "not_before_ms", "binding", "why",
+    "fence", "worker", "boot", "price", "reserved", "bound", "granted_ms", "outcome", "summary",
+)  # fmt: skip
+_NEW: Changes = {
+    "chain": "[]", "attempt": 1, "not_before_ms": 0, "binding": 0, "why": "", "fence": 0, "worker": "", "boot": "", "price": "",
+    "reserved": 0, "bound": "", "granted_ms": 0, "outcome": "", "summary": None,
+}  # fmt: skip
+_DROPPED: Changes = {"status": "dropped", "worker": "", "boot": "", "reserved": 0}
 
 
-class SpawnIds:
-    """spawn → id of its row; looked up once, forgotten at a rollback."""
+class SpawnRow:
+    """A spawn's row as it will be after this group, as far as later events need it."""
 
-    def __init__(self, execute: Execute) -> None:
+    __slots__ = ("attempt", "changes", "fence", "grant", "id", "new", "status")
+
+    def __init__(self, row: int, status: str, attempt: int, fence: int, grant: Grant | None, changes: Changes | None):
+        """changes: of a row that is not in the table yet, all its columns."""
+        self.id = row
+        self.status = status
+        self.attempt = attempt
+        self.fence = fence
+        self.grant = grant
+        self.new = changes is not None
+        self.changes: Changes = changes or {}
+        """What is not written yet."""
+
+
+class TaskRows:
+    """A task's row and the rows of the spawns of its present stage. Handlers of events see one of these."""
+
+    __slots__ = (
+        "_execute", "added", "before", "changes", "dirty", "entered", "facts", "n", "now_ms", "put", "spawns", "task",
+        "touched", "verdict", "whole",
+    )  # fmt: skip
+
+    def __init__(self, task: int, execute: Execute, put: Put) -> None:
         self._execute = execute
-        self._known: dict[str, int] = {}
-
-    def forget(self) -> None:
-        self._known.clear()
-
-    def find(self, task: int, spawn: str) -> int:
-        """The row of a spawn of this task. Raises StoreConflict when there is none."""
-        known = self._known.get(spawn)
-        if known is None:
-            row = self._execute("SELECT id FROM spawn WHERE task = ? AND spawn = ?", (task, spawn)).fetchone()
-            if row is None:
-                raise StoreConflict(f"There is no row of spawn {spawn}.")
-            known = self.remember(spawn, row[0])
-        return known
-
-    def remember(self, spawn: str, row: int) -> int:
-        """Keep the row of a spawn for the ticks that follow."""
-        if len(self._known) >= MAX_KNOWN_SPAWNS:
-            self._known.clear()
-        self._known[spawn] = row
-        return row
-
-
-class Tick:
-    """What one entry changes in its task's row and in the rows of its spawns, until it is written."""
-
-    __slots__ = ("added", "dropping", "execute", "facts", "ids", "now_ms", "opened", "spawns", "task", "task_changes")
-
-    def __init__(self, execute: Execute, ids: SpawnIds, task: int, now_ms: int) -> None:
-        self.ids = ids
-        self.execute = execute
+        self.put = put
         self.task = task
-        self.now_ms = now_ms
-        self.task_changes: Changes = {}
+        self.now_ms = 0
+        self.n = self.before = 0
+        self.dirty = False
+        self.changes: Changes = {}
         self.added: dict[str, int] = {}
         self.facts: dict[str, str] = {}
-        self.spawns: dict[str, Changes] = {}
-        self.opened: dict[str, list[Any]] = {}
-        self.dropping = False
+        """In the order in which they came: json_patch keeps it, so the column is the same however entries are grouped."""
+        self.touched: list[SpawnRow] = []
+        self.spawns: dict[str, SpawnRow] = {}
+        self.whole = False
+        """Whether `spawns` has all of the present stage, and not only those that were asked for since the start."""
+        self.entered = 0
+        self.verdict = ""
+
+    # --------------------------------------------------------------------------------------------------- gathering
+
+    def begin(self, n: int, now_ms: int) -> bool:
+        """The task's next entry comes; whether it is the first of the group. Raises StoreConflict: a gap."""
+        first = not self.dirty
+        if first:
+            self.before = n - 1
+            self.dirty = True
+        elif n != self.n + 1:
+            raise StoreConflict(f"Entry {n} of task row {self.task} does not follow entry {self.n}.")
+        self.n = n
+        self.now_ms = now_ms
+        return first
 
     def add(self, column: str, amount: int) -> None:
         if amount:
             self.added[column] = self.added.get(column, 0) + amount
 
-    def spawn(self, spawn: str, changes: Changes) -> None:
+    def decide(self, verdict: str) -> None:
+        """The verdict; two different ones in one group would hide the first from the trigger."""
+        if self.verdict not in ("", verdict):
+            raise StoreRefused(f"Task row {self.task} got a verdict before: a verdict is final.")
+        self.verdict = self.changes["verdict"] = verdict
+
+    def open(self, row: int, spawn: str, **columns: Any) -> None:
+        """A new spawn."""
+        made = {**_NEW, "id": row, "task": self.task, "spawn": spawn, **columns}
+        opened = self.spawns[spawn] = SpawnRow(row, made["status"], 1, 0, None, made)
+        self.touched.append(opened)
+
+    def change(self, row: SpawnRow, changes: Changes) -> None:
         """Change a spawn's row; the last word on a column counts."""
-        self.spawns.setdefault(spawn, {}).update(changes)
+        if row.changes:
+            row.changes.update(changes)
+        else:
+            row.changes = changes
+            self.touched.append(row)
+        row.status = changes["status"]
 
     def drop_live_spawns(self) -> None:
         """The flow goes on: what the stage left ready or running is no longer anybody's work."""
-        self.dropping = True
-        for row in self.opened.values():
-            row[_STATUS] = "dropped" if row[_STATUS] in LIVE else row[_STATUS]
+        if not self.whole:
+            self._look_up_all()
+        for row in self.spawns.values():
+            if row.status in LIVE:
+                self.change(row, _DROPPED.copy())
 
-    def finish(self, n: int) -> None:
-        """Write what was gathered: spawns, then the task with its number compared and set."""
-        for spawn, changes in self.spawns.items():
-            self._update_spawn(spawn, changes)
-        if self.dropping:
-            self.execute(SQL["drop_spawns"], (self.task, self.task))
-        for spawn, row in self.opened.items():
-            self.execute(SQL["insert_spawn"], row)
-            self.ids.remember(spawn, row[0])
-        changes = {"n": n, "now_ms": self.now_ms, **self.task_changes}
-        values = [*changes.values(), *self.added.values()]
-        patched: tuple[str, ...] = ()
-        if self.facts:
-            patched = ("facts",)
-            values.append(map_column(self.facts))
-        sql = _update("task", tuple(changes), tuple(self.added), patched, "id = ? AND n = ?")
-        done = self.execute(sql, (*values, self.task, n - 1))
-        if done.rowcount != 1:
-            raise StoreConflict(f"Entry {n} of task row {self.task} does not follow the one before.")
+    def enter(self, row: int) -> None:
+        """The spawns from here on are those of a new stage."""
+        self.drop_live_spawns()
+        self.changes["entered"] = self.entered = row
 
-    def _update_spawn(self, spawn: str, changes: Changes) -> None:
-        row = self.ids.find(self.task, spawn)
-        fence = changes.get("fence")
-        if fence is None:
-            done = self.execute(_update("spawn", tuple(changes), (), (), "id = ?"), (*changes.values(), row))
-        else:
-            sql = _update("spawn", tuple(changes), (), (), "id = ? AND fence < ?")
-            done = self.execute(sql, (*changes.values(), row, fence))
-        if done.rowcount != 1:
-            raise StoreConflict(f"There is no row of spawn {spawn}, or its fence does not grow.")
+    # ---------------------------------------------------------------------------------------------------- reading
+
+    def find(self, spawn: str) -> SpawnRow:
+        """The row of a spawn of this task. Raises StoreConflict when there is none."""
+        found = self.spawns.get(spawn)
+        if found is None:
+            row = self._execute(READ["spawn_row"], (self.task, spawn)).fetchone()
+            if row is None:
+                raise StoreConflict(f"There is no row of spawn {spawn}.")
+            found = self.spawns[spawn] = _spawn_row(row)
+        return found
+
+    def _look_up_all(self) -> None:
+        """After a start or a rollback: what the table has, under what this group changed since."""
+        rows = self._execute(READ["stage_rows"], (self.task,))
+        self.spawns = {**{row[1]: _spawn_row(row) for row in rows}, **self.spawns}
+        self.whole = True
+
+    # ---------------------------------------------------------------------------------------------------- writing
+
+    def settle(self) -> None:
+        """Everything gathered is written: start anew."""
+        for row in self.touched:
+            row.changes, row.new = {}, False
+        self.touched = []
+        if self.entered:
+            entered, self.entered = self.entered, 0
+            self.spawns = {name: row for name, row in self.spawns.items() if row.id >= entered}
+        self.dirty = False
+        self.changes, self.added, self.facts = {}, {}, {}
 
 
-_STATUS = 6
-"""Place of the status among the values of insert_spawn."""
+def _spawn_row(row: tuple[Any, ...]) -> SpawnRow:
+    return SpawnRow(row[0], row[2], row[3], row[4], row[5:], None)
+
+
+def write_all(tasks: Iterable[TaskRows], write_many: WriteMany) -> None:
+    """The rows of spawns, then those of tasks, each kind of change in one statement.
+
+    Raises StoreConflict when a number or a fence is not what it was when the entries were made.
+    """
+    opened: list[Row] = []
+    spawns: dict[str, list[Row]] = {}
+    changed: dict[str, list[Row]] = {}
+    for task in tasks:
+        for row in task.touched:
+            if row.new:
+                opened.append(_COLUMNS(row.changes))
+            else:
+                sql, values = _spawn_update(row)
+                spawns.setdefault(sql, []).append(values)
+        sql, values = _task_update(task)
+        changed.setdefault(sql, []).append(values)
+    if opened:
+        write_many(SQL["insert_spawn"], opened)
+    for sql, rows in spawns.items():
+        if write_many(sql, rows) != len(rows):
+            raise StoreConflict(f"One of the spawn rows {_ids(rows, sql)} is not there, or its fence does not grow.")
+    for sql, rows in changed.items():
+        if write_many(sql, rows) != len(rows):
+            raise StoreConflict(f"One of the task rows {_ids(rows, sql)} has another number than its entry follows.")
+
+
+def _ids(rows: list[Row], sql: str) -> str:
+    place = -2 if sql.endswith((" AND fence < ?", " AND n = ?")) else -1
+    return ", ".join(str(row[place]) for row in rows)
+
+
+def _spawn_update(row: SpawnRow) -> tuple[str, Row]:
+    changes = row.changes
+    if "fence" in changes:
+        return _update_spawn(tuple(changes), True), (*changes.values(), row.id, changes["fence"])
+    return _update_spawn(tuple(changes), False), (*changes.values(), row.id)
+
+
+def _task_update(task: TaskRows) -> tuple[str, Row]:
+    changes, added = task.changes, task.added
+    sql = _update_task(tuple(changes), tuple(added), bool(task.facts))
+    head = (task.n, task.now_ms, *changes.values(), *added.values())
+    if task.facts:
+        return sql, (*head, dump(task.facts).decode(), task.task, task.before)
+    return sql, (*head, task.task, task.before)
 
 
 @lru_cache(maxsize=512)
-def _update(table: str, names: tuple[str, ...], added: tuple[str, ...], patched: tuple[str, ...], where: str) -> str:
-    """The UPDATE for one set of columns (set, added to, JSON merged into); there are few such sets."""
-    parts = [f"{name} = ?" for name in names] + [f"{name} = {name} + ?" for name in added]
-    parts += [f"{name} = json_patch({name}, ?)" for name in patched]
-    return f"UPDATE {table} SET {', '.join(parts)} WHERE {where}"
+def _update_spawn(names: tuple[str, ...], granted: bool) -> str:
+    """The UPDATE for one set of columns; there are few such sets."""
+    where = "id = ? AND fence < ?" if granted else "id = ?"
+    return f"UPDATE spawn SET {', '.join(f'{name} = ?' for name in names)} WHERE {where}"
+
+
+@lru_cache(maxsize=512)
+def _update_task(names: tuple[str, ...], added: tuple[str, ...], facts: bool) -> str:
+    parts = [f"{name} = ?" for name in ("n", "now_ms", *names)] + [f"{name} = {name} + ?" for name in added]
+    if facts:
+        parts.append("facts = json_patch(facts, ?)")
+    return f"UPDATE task SET {', '.join(parts)} WHERE id = ? AND n = ?"

@@ -1,13 +1,13 @@
 """The one door to `state.db` that writes: entries, projections, texts and logs, in the coordinator's own thread.
 
     store.begin()
-    store.savepoint(); edge = store.append(entry, edge); store.release()      # once for each tick of the group
-                                                                             # or rollback_to() instead of release()
-    store.commit()                                                           # only now may anything be answered
+    edge = store.append(entry, edge, texts)        # once for each tick of the group: gathers, and writes nothing
+    store.commit()                                 # writes everything and makes it durable; only now may anything be answered
 
-`append` writes the entry and the rows that its events come to; what core keeps in memory (the edge, the next number) it
-replaces only after `commit`. When the disk is full, SQLite may have ended the transaction by itself: look at
-`in_transaction` after StoreFull or StoreUnavailable, and roll back what is left.
+A group is a value before its first row is written, so nothing is taken back in the middle: what `append` refuses before it
+gathered (CodecError, BlobError) leaves the group as it was; any other error, of `append` or of `commit`, ends the whole
+group: `rollback`, and take it again in smaller pieces. What core keeps in memory (the edge, the next number) it replaces
+only after `commit`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ import msgspec
 from loom.coordinator import database, merkle
 from loom.coordinator.blobs import MAX_ROW, BlobFiles, check
 from loom.coordinator.codec import decode_value, encode_value
-from loom.coordinator.database import guarded
+from loom.coordinator.database import classify, guarded
 from loom.coordinator.entry import Entry, Happened, command_bytes, decode_entry, decode_happened, encode_entry
-from loom.coordinator.errors import BlobMissing, StoreAgain, StoreConflict, StoreError
+from loom.coordinator.errors import BlobMissing, StoreConflict, StoreError
+from loom.coordinator.gather import Gather, Row
 from loom.coordinator.inbox import Outcome, Request, SaltedText
 from loom.coordinator.records import DueWake, LiveSpawn, Position, Recorded
 from loom.coordinator.rows import Rows
@@ -35,8 +36,6 @@ from loom.kernel.state import TaskState
 
 WRITE, READ = load("write"), load("read")
 MAX_KNOWN_TASKS = 50_000
-CAREFUL_GROUPS = 128
-"""Groups that are written with savepoints after one that would have needed them: more than a group has requests."""
 
 
 def command_digest(command: bytes) -> bytes:
@@ -51,12 +50,13 @@ class Store:
         self._connection = connection
         self._execute = connection.execute
         self._files = files
-        self._rows = Rows(connection)
+        self._gather = Gather()
+        self._rows = Rows(connection.execute, self._gather)
         self._task_ids: dict[str, int] = {}
+        self._keys: dict[str, tuple[int, bytes]] = {}
+        self._texts: dict[str, SaltedText] = {}
         self._edge: merkle.Edge | None = None
-        self._edge_before: merkle.Edge | None = None
-        self._careful = 0
-        self._changes = 0
+        self._broken = False
 
     @classmethod
     def create(cls, path: Path, blobs: Path | None = None) -> Store:
@@ -80,88 +80,99 @@ class Store:
 
     # ------------------------------------------------------------------------------------------------ transactions
 
+    def begin(self) -> None:
+        """Start a group. SQLite's own transaction starts with the first row that is written."""
+
     @property
     def in_transaction(self) -> bool:
+        """Whether rows were written that are neither committed nor taken back."""
         return self._connection.in_transaction
 
-    @guarded
-    def begin(self) -> None:
-        self._execute("BEGIN IMMEDIATE")
+    @property
+    def broken(self) -> bool:
+        """Whether an entry was gathered in part: the group cannot be committed."""
+        return self._broken
 
     @guarded
-    def commit(self) -> None:
-        """Write the right edge and make the group durable. Raises StoreFull, StoreUnavailable: nothing of it happened."""
+    def flush(self) -> None:
+        """Write what was gathered into the open transaction. Raises StoreConflict (a key is taken, a number is not the next),
+        StoreRefused (a trigger's rule), StoreFull, StoreUnavailable: roll the whole group back."""
+        if self._broken:
+            raise StoreConflict("An entry of this group was gathered in part.")
+        if self._edge is None and not self._gather:
+            return
+        if not self._connection.in_transaction:
+            self._execute("BEGIN IMMEDIATE")
+        try:
+            self._rows.write(self._write_many)
+        except (TypeError, ValueError, OverflowError) as error:  # a value that no column can hold
+            raise StoreConflict(f"The rows of this group cannot be written: {error}.") from error
         if self._edge is not None:
             hashes = msgspec.json.encode([each.hex() for each in self._edge.hashes]).decode()
             self._execute(WRITE["update_edge"], (self._edge.size, hashes))
-        self._execute("COMMIT")
-        self._edge = None
-        self._careful = max(0, self._careful - 1)
+            self._edge = None
+        self._keys.clear()
+        self._texts.clear()
+
+    @guarded
+    def commit(self) -> None:
+        """Write everything and make it durable. Raises as `flush`: nothing of it happened, once it is rolled back."""
+        self.flush()
+        if self._connection.in_transaction:
+            self._execute("COMMIT")
 
     @guarded
     def rollback(self) -> None:
-        """Take the whole group back, if SQLite has not done so already."""
-        self._forget()
+        """Forget the whole group, and take back what SQLite has not taken back already."""
+        self._gather.clear()
+        self._rows.forget()
+        self._task_ids.clear()
+        self._keys.clear()
+        self._texts.clear()
         self._edge = None
+        self._broken = False
         if self._connection.in_transaction:
             self._execute("ROLLBACK")
 
-    @guarded
-    def savepoint(self) -> None:
-        """Where `rollback_to` goes back to."""
-        self._edge_before = self._edge
-        if self._careful:
-            self._execute("SAVEPOINT tick")
-        else:
-            self._changes = self._connection.total_changes
-
-    @guarded
-    def release(self) -> None:
-        """The tick stands."""
-        if self._careful:
-            self._execute("RELEASE tick")
-
-    @guarded
-    def rollback_to(self) -> None:
-        """Take one tick back; the group goes on.
-
-        A savepoint a tick costs a copy of every page that the tick touches, a quarter of all its work, and is hardly ever
-        gone back to: so there is none at first. When a tick that wrote rows has to be taken back, StoreAgain says that
-        the group must be rolled back and taken again; the groups that follow then have savepoints for a while.
-        """
-        self._forget()
-        self._edge = self._edge_before
-        if self._careful:
-            self._execute("ROLLBACK TO tick")
-            self._execute("RELEASE tick")
-        elif self._connection.total_changes != self._changes:
-            self._careful = CAREFUL_GROUPS
-            raise StoreAgain("A tick in the middle of a group cannot be taken back alone.")
-
-    def _forget(self) -> None:
-        self._task_ids.clear()
-        self._rows.forget()
+    def _write_many(self, sql: str, rows: list[Row]) -> int:
+        return self._connection.executemany(sql, rows).rowcount
 
     # ------------------------------------------------------------------------------------------------ the ledger
 
-    @guarded
-    def append(self, entry: Entry, edge: merkle.Edge) -> merkle.Edge:
-        """Write the next entry (its seq is `edge.size`) and the rows of its events; returns the edge after it.
+    def append(self, entry: Entry, edge: merkle.Edge, texts: tuple[SaltedText, ...] = ()) -> merkle.Edge:
+        """Gather the next entry (its seq is `edge.size`), the texts that it names and the rows of its events; returns the
+        edge after it.
 
-        Raises CodecError (what cannot stand in the ledger; nothing was written), StoreConflict (key taken, number not the
-        next), StoreRefused (a trigger's rule): take the tick back with `rollback_to`. StoreFull, StoreUnavailable: the
-        whole group is gone.
+        Raises CodecError (what cannot stand in the ledger), BlobMissing, BlobMismatch: nothing was gathered. Any other
+        error: `broken`, roll the group back.
         """
-        seq = edge.size
         body = encode_entry(entry)
+        blobs = [row for row in map(self._blob, texts) if row is not None] if texts else ()
+        self._broken = True
+        seq = edge.size
         leaf = merkle.leaf_hash(body)
-        task = self._task_id(entry, seq)
-        row = (seq, task, entry.n, entry.now_ms, entry.key or None, body.decode(), leaf)
-        self._execute(WRITE["insert_entry"], row)
+        try:
+            task = self._task_id(entry, seq)
+            self._rows.add(seq, task, entry.n, entry.now_ms, entry.events)
+        except sqlite3.Error as error:
+            raise classify(error) from error
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:  # events that no kernel makes
+            raise StoreConflict(f"The rows of entry {seq} cannot be made: {type(error).__name__}: {error}.") from error
+        put = self._gather.put
+        key = entry.key
+        put("insert_entry", (seq, task, entry.n, entry.now_ms, key or None, body.decode(), leaf))
+        for blob in blobs:
+            put("insert_blob", blob)
         for node in merkle.completed(edge, leaf):
-            self._execute(WRITE["insert_node"], node)
-        self._rows.write(seq, task, entry.n, entry.now_ms, entry.events)
+            put("insert_node", node)
+        for text in texts:
+            self._texts[text.id] = text
+        if key:
+            if key in self._keys:
+                raise StoreConflict(f"The key {key} stands twice in one group.")
+            self._keys[key] = (seq, body)
         self._edge = merkle.append(edge, leaf)
+        self._broken = False
         return self._edge
 
     def _task_id(self, entry: Entry, seq: int) -> int | None:
@@ -192,7 +203,7 @@ class Store:
     @guarded
     def known(self, key: str) -> Recorded | None:
         """The entry that this key made, if any. Keys of rejected commands are not kept: they may be sent again."""
-        row = self._execute(READ["key"], (key,)).fetchone() if key else None
+        row = self._keys.get(key) or (self._execute(READ["key"], (key,)).fetchone() if key else None)
         if row is None:
             return None
         entry = decode_entry(row[1])
@@ -308,52 +319,64 @@ class Store:
 
     # ------------------------------------------------------------------------------------------------ texts and logs
 
-    @guarded
     def put_text(self, text: SaltedText) -> None:
-        """Store a text that a command names; the same text again changes nothing.
+        """Gather a text that no entry of this group names; the same text again changes nothing. Raises as `_blob`."""
+        row = self._blob(text)
+        if row is not None:
+            self._gather.put("insert_blob", row)
+            self._texts[text.id] = text
+
+    @guarded
+    def _blob(self, text: SaltedText) -> Row | None:
+        """The row of a text (None: it is stored already); long ones are written to their files at once.
 
         Raises BlobMismatch (not what its id names), BlobMissing (sent as a file that is not there).
         """
-        data = text.data
+        data, identifier = text.data, text.id
         if data is None:
-            if not self._files.has(text.id):
-                if self._execute(READ["blob"], (bytes.fromhex(text.id),)).fetchone() is None:
-                    raise BlobMissing(f"Text {text.id} was named before it was sent.")
-                return
+            if not self._files.has(identifier):
+                if self._row_of(identifier) is None:
+                    raise BlobMissing(f"Text {identifier} was named before it was sent.")
+                return None
         else:
-            check(text.id, text.salt, data)
+            check(identifier, text.salt, data)
             if len(data) > MAX_ROW:
-                self._files.put(text.id, text.salt, data)
+                self._files.put(identifier, text.salt, data)
                 data = None
-        self._execute(WRITE["insert_blob"], (bytes.fromhex(text.id), text.size, text.salt, data))
+        return bytes.fromhex(identifier), text.size, text.salt, data
+
+    def _row_of(self, identifier: str) -> Row | None:
+        gathered = self._texts.get(identifier)
+        if gathered is not None:
+            data = gathered.data
+            return gathered.salt, data if data is not None and len(data) <= MAX_ROW else None, gathered.size
+        found: Row | None = self._execute(READ["blob"], (bytes.fromhex(identifier),)).fetchone()
+        return found
 
     @guarded
     def text(self, identifier: str) -> bytes:
-        """The bytes of a stored text. Raises BlobMissing."""
-        row = self._execute(READ["blob"], (bytes.fromhex(identifier),)).fetchone()
+        """The bytes of a stored text, also of one of the open group. Raises BlobMissing."""
+        row = self._row_of(identifier)
         if row is None or row[0] is None:
             raise BlobMissing(f"Text {identifier} is not stored.")
         return self._files.read(identifier) if row[1] is None else bytes(row[1])
 
-    @guarded
     def deny(self, now_ms: int, request: Request, code: str, sentence: str) -> None:
         """Log a rejected command."""
         who, kind = request.principal, type(request.command).__name__
         row = (now_ms, who.id, who.via, request.task, kind, code, sentence, request.key)
-        self._execute(WRITE["insert_denial"], row)
+        self._gather.put("insert_denial", row)
 
-    @guarded
     def orphan(
         self, *, now_ms: int, task: str, spawn: str, attempt: int, fence: int, worker: str, reason: str, command: bytes
     ) -> None:
         """Keep a result that came too late."""
         row = (now_ms, task, spawn, attempt, fence, worker, reason, command.decode())
-        self._execute(WRITE["insert_orphan"], row)
+        self._gather.put("insert_orphan", row)
 
-    @guarded
     def keep_checkpoint(self, size: int, now_ms: int, note: str) -> None:
         """Keep a signed tree head."""
-        self._execute(WRITE["insert_checkpoint"], (size, now_ms, note))
+        self._gather.put("insert_checkpoint", (size, now_ms, note))
 
 
 __all__ = ["DueWake", "LiveSpawn", "Position", "Recorded", "Store", "StoreError", "command_digest"]

@@ -1,4 +1,4 @@
-"""One turn in the making: requests through the kernel, rows and entries into the open transaction, grants at its end.
+"""One turn in the making: requests through the kernel, their rows and entries into the store's open group, grants at its end.
 
 What it gathers (states, replies, grants, halts, the next head) is published by Core after COMMIT, or dropped.
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from loom.coordinator.codec import encode_command
 from loom.coordinator.entry import Entry
 from loom.coordinator.entry import Rules as RulesPin
-from loom.coordinator.errors import LoomError, StoreConflict, StoreError, StoreRefused
+from loom.coordinator.errors import LoomError, StoreError
 from loom.coordinator.inbox import Granted, Halt, Outcome, Reply, Request, Slot
 from loom.coordinator.merkle import Edge, root
 from loom.coordinator.scheduler import Offered, Scheduler
@@ -24,7 +25,7 @@ from loom.kernel.home import evolve_home, tick_home
 from loom.kernel.limits import SEMANTICS
 from loom.kernel.machine import Rejection, Tick, tick
 from loom.kernel.replay import HOME_COMMANDS
-from loom.kernel.state import HomeState, TaskState
+from loom.kernel.state import HomeState, SpawnState, TaskState
 from loom.kernel.values import Bound, Capability, Principal, PrincipalKind, SpawnStatus, Status
 from loom.kernel.work import Asking, Refused, Rules
 
@@ -74,51 +75,62 @@ class _HomeReads:
 
 
 class Turn:
-    """Takes requests one by one, each in its own savepoint."""
+    """Takes requests one by one into one group."""
 
-    __slots__ = ("_means", "_store", "granted", "halts", "head", "now_ms", "replies", "tasks")
+    __slots__ = ("_means", "_store", "edge", "granted", "halts", "home", "now_ms", "replies", "tasks", "trying")
 
     def __init__(self, means: Means, head: Head, now_ms: int) -> None:
         self._means = means
         self._store = means.store
-        self.head = head
+        self.edge = head.edge
+        self.home = head.home
         self.now_ms = now_ms
         self.tasks: dict[str, TaskState] = {}
         """States after this turn, over those that Core keeps."""
         self.replies: list[Reply] = []
         self.granted: list[Granted] = []
         self.halts: list[Halt] = []
+        self.trying: Offered | None = None
+        """The attempt that is being granted, or was last."""
+
+    def head(self) -> Head:
+        """Where the log stands when this turn is committed."""
+        return Head(now_ms=self.now_ms, edge=self.edge, home=self.home)
 
     def take(self, request: Request) -> Reply:
-        """Applied, objected, rejected, or known already. Raises StoreFull and StoreUnavailable: the group is gone."""
+        """Applied, objected, rejected, or known already. Raises StoreError, and whatever left the store's group broken: the
+        group is gone."""
         # A key is looked up first where the same command could be taken twice. The end of an attempt cannot: its fence
         # is used up. So its key is looked up only when it was refused, to tell a re-sent report from a stale one.
-        fenced = isinstance(request.command, AttemptEnded)
+        fenced = type(request.command) is AttemptEnded
         reply = None if fenced else self._known(request)
         if reply is None:
-            self._store.savepoint()
             try:
                 reply = self._tick(request)
-            except StoreError as error:
-                if not isinstance(error, StoreRefused | StoreConflict):
-                    raise  # the disk: the whole group is gone
-                reply = self._taken_back(request, error.code, str(error))
-            except LoomError as error:
-                reply = self._taken_back(request, error.code, str(error))
+            except StoreError:
+                raise
             except Exception as error:
+                if self._store.broken:
+                    raise
                 # No single command may end the coordinator: a fault of ours refuses it, says so, and leaves no trace.
-                reply = self._taken_back(request, "internal", f"{type(error).__name__}: {error}")
-            else:
-                self._store.release()
+                return self.refuse(request, *reason_of(error))
         if reply.outcome is Outcome.REJECTED:
-            reply = (self._known(request) if fenced else None) or reply
-        if reply.outcome is Outcome.REJECTED and request.key:
-            self._store.deny(self.now_ms, request, reply.code, reply.sentence)
+            return self.refuse(request, reply.code, reply.sentence)
         return reply
+
+    def refuse(self, request: Request, code: str, sentence: str) -> Reply:
+        """The answer to a request that made no entry; logged, unless it is a report that was taken before."""
+        if type(request.command) is AttemptEnded:
+            known = self._known(request)
+            if known is not None and known.outcome is Outcome.DUPLICATE:
+                return known
+        if request.key:
+            self._store.deny(self.now_ms, request, code, sentence)
+        return self._refused(request, code, sentence)
 
     def wake(self, task_id: str, name: str) -> None:
         """A wake of the task is due (and refused by the kernel when it was moved since)."""
-        self.take(self._own(task_id, Wake(name)))
+        self.take(own(task_id, Wake(name)))
 
     def _known(self, request: Request) -> Reply | None:
         """The recorded outcome of a key that made an entry before; the same key with another body is refused."""
@@ -131,13 +143,6 @@ class Turn:
 
     def _refused(self, request: Request, code: str, sentence: str) -> Reply:
         return Reply(request.key, Outcome.REJECTED, -1, code, sentence, task=request.task)
-
-    def _taken_back(self, request: Request, code: str, sentence: str) -> Reply:
-        self._store.rollback_to()
-        return self._refused(request, code, sentence)
-
-    def _own(self, task_id: str, command: TaskCommand) -> Request:
-        return Request(key="", principal=SCHEDULER, task=task_id, command=command)
 
     # ------------------------------------------------------------------------------------------------------ the tick
 
@@ -158,11 +163,10 @@ class Turn:
             rules = self._means.rules(digest)
         except LookupError as error:
             return self._refused(request, "no_such_bundle", str(error))
-        home = _HomeReads(self.head.edge)
-        taken = tick(rules, before, home, request.principal, command, self.now_ms, self._means.ask)
+        taken = tick(rules, before, _HomeReads(self.edge), request.principal, command, self.now_ms, self._means.ask)
         if isinstance(taken, Rejection):
             return self._refused(request, taken.code, taken.sentence)
-        seq = self._append(request, RulesPin(rules.semantics, digest), task_id, taken)
+        seq = self._append(request, _pin(rules.semantics, digest), task_id, taken)
         self.tasks[task_id] = taken.task
         self._effects(task_id, taken)
         if not taken.violations:
@@ -175,28 +179,21 @@ class Turn:
 
     def _tick_home(self, request: Request, command: HomeCommand) -> Reply:
         try:
-            events = tick_home(self.head.home, request.principal, command)
+            events = tick_home(self.home, request.principal, command)
         except Refused as refusal:
             return self._refused(request, refusal.code, refusal.sentence)
-        home = evolve_home(self.head.home, events)
-        seq = self._append(request, RulesPin(SEMANTICS), "", None, events, home)
+        home = evolve_home(self.home, events)
+        seq = self._append(request, _pin(SEMANTICS, ""), "", None, events)
+        self.home = home
         return Reply(request.key, Outcome.APPLIED, seq)
 
     def _append(
-        self,
-        request: Request,
-        pin: RulesPin,
-        task_id: str,
-        taken: Tick | None,
-        events: tuple[Event, ...] = (),
-        home: HomeState | None = None,
+        self, request: Request, pin: RulesPin, task_id: str, taken: Tick | None, events: tuple[Event, ...] = ()
     ) -> int:
-        """The texts, the entry and its rows; the next head. Returns the entry's number."""
-        for text in request.texts:
-            self._store.put_text(text)
-        head = self.head
+        """The entry with its texts and rows; the next edge. Returns the entry's number."""
+        violations = taken.violations if taken else ()
         entry = Entry(
-            epoch=head.home.epoch,
+            epoch=self.home.epoch,
             task=task_id,
             n=taken.task.n if taken else 0,
             now_ms=self.now_ms,
@@ -205,38 +202,39 @@ class Turn:
             key=request.key,
             command=request.command,
             events=taken.events if taken else events,
-            outcome=Outcome.OBJECTED if taken and taken.violations else Outcome.APPLIED,
+            outcome=Outcome.OBJECTED if violations else Outcome.APPLIED,
             rules=pin,
             unanswered=taken.unanswered if taken else (),
             home_reads=taken.home_reads if taken else (),
-            violations=tuple(v.rule for v in taken.violations) if taken else (),
+            violations=tuple([v.rule for v in violations]) if violations else (),
         )
-        edge = self._store.append(entry, head.edge)
-        self.head = Head(now_ms=self.now_ms, edge=edge, home=home or head.home)
-        return head.seq
+        seq = self.edge.size
+        self.edge = self._store.append(entry, self.edge, request.texts)
+        return seq
 
     # ----------------------------------------------------------------------------------------------- effects, grants
 
     def _effects(self, task_id: str, taken: Tick) -> None:
+        queue = self._means.queue
         for effect in taken.effects:
-            match effect:
-                case Offer(_, spawn, attempt, not_before_ms):
-                    offer(self._means.queue, taken.task, spawn, attempt, not_before_ms, self.now_ms)
-                case SetWake(_, name, due_ms):
-                    self._means.queue.wake(task_id, name, due_ms)
-                case StopAttempt(_, spawn, attempt, fence, worker):
-                    self.halts.append(Halt(task_id, spawn, attempt, fence, worker))
-                case _:
-                    continue  # announcements are read from the entries by whoever watches
-        if any(isinstance(event, TaskResumed | TaskUnparked) for event in taken.events):
+            kind = type(effect)  # announcements are read from the entries by whoever watches
+            if kind is Offer:
+                assert isinstance(effect, Offer)
+                offer(queue, taken.task, effect.spawn, effect.attempt, effect.not_before_ms, self.now_ms)
+            elif isinstance(effect, SetWake):
+                queue.wake(task_id, effect.name, effect.due_ms)
+            elif isinstance(effect, StopAttempt):
+                self.halts.append(Halt(task_id, effect.spawn, effect.attempt, effect.fence, effect.worker))
+        if not _GOING_ON.isdisjoint(map(type, taken.events)):
             for state in taken.task.spawns:
                 if state.status is SpawnStatus.READY:
-                    offer(self._means.queue, taken.task, state.id, state.attempt, state.not_before_ms, self.now_ms)
+                    offer(queue, taken.task, state.id, state.attempt, state.not_before_ms, self.now_ms)
 
     def grant(self, offered: Offered, slot: Slot) -> bool | None:
         """Give an offered attempt to a worker: True done, False not ready any more, None not now or not to this one."""
+        self.trying = offered
         task = self._task(offered.task)
-        state = next((s for s in task.spawns if s.id == offered.spawn), None) if task else None
+        state = spawn_of(task, offered.spawn) if task else None
         if task is None or state is None or state.status is not SpawnStatus.READY or state.attempt != offered.attempt:
             return False
         if task.paused or task.parked is not None or state.not_before_ms > self.now_ms:
@@ -257,16 +255,45 @@ class Turn:
             reserved=reserved,
             bound=Bound.METERED if reserved else Bound.NONE,
         )
-        if self.take(self._own(offered.task, command)).outcome is not Outcome.APPLIED:
+        if self.take(own(offered.task, command)).outcome is not Outcome.APPLIED:
             return False
         after = self.tasks[offered.task]
         self.granted.append(Granted(after, state.id, state.attempt, command.fence, slot.worker))
         return True
 
 
+_GOING_ON = frozenset((TaskResumed, TaskUnparked))
+"""Events after which the attempts that were ready before are offered again."""
+
+
+@lru_cache(maxsize=1024)
+def _pin(semantics: int, digest: str) -> RulesPin:
+    return RulesPin(semantics, digest)
+
+
+def own(task_id: str, command: TaskCommand) -> Request:
+    """A request that nobody sent."""
+    return Request("", SCHEDULER, task_id, command)
+
+
+def reason_of(error: Exception) -> tuple[str, str]:
+    """(code, sentence) of a request that could not be taken."""
+    return (
+        (error.code, str(error)) if isinstance(error, LoomError) else ("internal", f"{type(error).__name__}: {error}")
+    )
+
+
+def spawn_of(task: TaskState, spawn: str) -> SpawnState | None:
+    """The spawn of this id in the task's present stage."""
+    for state in task.spawns:
+        if state.id == spawn:
+            return state
+    return None
+
+
 def offer(queue: Scheduler, task: TaskState, spawn: str, attempt: int, not_before_ms: int, now_ms: int) -> None:
     """Queue a ready attempt of the task."""
-    state = next((s for s in task.spawns if s.id == spawn), None)
+    state = spawn_of(task, spawn)
     if state is None or task.status is Status.DONE:
         return
     queue.offer(

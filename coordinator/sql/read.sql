@@ -34,6 +34,16 @@ FROM task INDEXED BY task_open CROSS JOIN spawn INDEXED BY spawn_task ON spawn.t
 WHERE task.status = 'open' AND spawn.status = ?
 ORDER BY spawn.id
 
+-- :spawn_row
+SELECT id, spawn, status, attempt, fence, binding, bound, worker, boot, granted_ms, reserved FROM spawn
+WHERE task = ? AND spawn = ?
+
+-- :stage_rows: the spawns of the present stage
+SELECT spawn.id, spawn.spawn, spawn.status, spawn.attempt, spawn.fence, spawn.binding, spawn.bound, spawn.worker, spawn.boot,
+    spawn.granted_ms, spawn.reserved
+FROM task CROSS JOIN spawn INDEXED BY spawn_task ON spawn.task = task.id AND spawn.id >= task.entered
+WHERE task.id = ?
+
 -- :wakes
 SELECT task.task, wake.name, wake.due_ms FROM wake JOIN task ON task.id = wake.task
 WHERE wake.due_ms <= ? ORDER BY wake.due_ms, wake.task, wake.name

@@ -1,5 +1,5 @@
 -- What the writer says: the ledger first, then one statement a row of the projections. `?` in the order of the columns.
--- UPDATEs of task and spawn are put together in rows.py, from the columns that a tick changes.
+-- UPDATEs of task and spawn are put together in rows_tick.py, from the columns that a group changes.
 
 -- :insert_entry
 INSERT INTO entry (seq, task, n, now_ms, key, body, leaf) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -39,19 +39,13 @@ UPDATE submission SET caps = json_patch(caps, ?) WHERE task = ?
 -- :insert_spawn
 INSERT INTO spawn (id, task, spawn, agent, stage, iteration, status, chain, attempt, not_before_ms, binding, why, fence,
     worker, boot, price, reserved, bound, granted_ms, outcome, summary)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, 0, 0, ?, ?, '', '', '', 0, '', 0, '', NULL)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
--- :drop_spawns: what is left of a stage when the flow goes on
-UPDATE spawn SET status = 'dropped', worker = '', boot = '', reserved = 0
-WHERE task = ? AND id >= (SELECT entered FROM task WHERE id = ?) AND status IN ('ready', 'granted')
-
--- :insert_attempt: only for the fence that runs
+-- :insert_attempt
 INSERT INTO attempt (id, spawn, number, fence, end, error_class, message, binding, bound, worker, boot, granted_ms, ended_ms,
     input_tokens, output_tokens, cached_tokens, calls, cost, price, reserved, counted, repaired, execution, prompt,
     transcript, output)
-SELECT id * 100000 + attempt, id, attempt, fence, ?, ?, ?, binding, bound, worker, boot, granted_ms, ?,
-    ?, ?, ?, ?, ?, ?, reserved, ?, ?, ?, ?, ?, ?
-FROM spawn WHERE id = ? AND status = 'granted' AND fence = ? AND attempt = ?
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- :insert_finding
 INSERT INTO finding (id, task, finding, agent, spawn, round, subject, severity, category, path, line, side, message,

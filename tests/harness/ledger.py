@@ -162,10 +162,14 @@ class Ledger:
         )
 
     def append(self, entry: Entry) -> None:
+        """Gathered, as core does; what the database itself refuses is refused by `flush` or `commit`."""
         self.begin()
-        self.store.savepoint()
         self.edge = self.store.append(entry, self.edge)
-        self.store.release()
+
+    def flush(self) -> None:
+        """Everything so far as rows, readable inside the open transaction."""
+        self.begin()
+        self.store.flush()
 
     # ------------------------------------------------------------------------------------------------- what comes next
 

@@ -113,6 +113,7 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def folds_are_the_states(self) -> None:
         """Also inside a transaction: what a tick would read is what was appended."""
+        self.ledger.flush()
         home = HomeState()
         for happened in self.ledger.store.home_events():
             home = evolve_home(home, happened.events)

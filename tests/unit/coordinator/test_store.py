@@ -20,10 +20,8 @@ from loom.coordinator.errors import (
     BlobMismatch,
     BlobMissing,
     CodecError,
-    StoreAgain,
     StoreConflict,
     StoreRefused,
-    StoreUnavailable,
 )
 from loom.coordinator.inbox import Outcome, Request, SaltedText
 from loom.coordinator.store import Store, command_digest
@@ -61,6 +59,12 @@ def granted(ledger: Ledger, bundle: int = 0) -> tuple[str, e.AttemptGranted]:
     ledger.take(task, SYSTEM, c.Grant(spawn.id, 1, 1, "w1", "boot", 0, "p", 5, Bound.METERED))
     ledger.commit()
     return task, e.AttemptGranted(spawn.id, 1, 1, "w1", "boot", 0, "p", 5, Bound.METERED)
+
+
+def append_and_flush(ledger: Ledger, entry: Entry) -> None:
+    """Where it is refused is the store's matter."""
+    ledger.append(entry)
+    ledger.flush()
 
 
 def rows(ledger: Ledger, query: str) -> list[tuple[object, ...]]:
@@ -142,7 +146,18 @@ def test_numbers_of_a_task_have_no_gap(ledger: Ledger, step: int) -> None:
     task = ledger.submit(0)
     entry = task_event(ledger, task, e.MessageCarried("ada", "", Text("hm", size=2)))
     with pytest.raises(StoreConflict):
-        ledger.append(replace(entry, n=ledger.tasks[task].n + step))
+        append_and_flush(ledger, replace(entry, n=ledger.tasks[task].n + step))
+
+
+@pytest.mark.parametrize("step", [0, 2])
+def test_numbers_are_compared_with_the_rows(ledger: Ledger, step: int) -> None:
+    """The first entry of a task in a group is held against what the table says."""
+    task = ledger.submit(0)
+    ledger.commit()
+    entry = task_event(ledger, task, e.MessageCarried("ada", "", Text("hm", size=2)))
+    ledger.append(replace(entry, n=ledger.tasks[task].n + step))
+    with pytest.raises(StoreConflict):
+        ledger.flush()
 
 
 def test_an_entry_of_an_unknown_task_is_refused(ledger: Ledger) -> None:
@@ -155,70 +170,69 @@ def test_an_entry_of_an_unknown_task_is_refused(ledger: Ledger) -> None:
 def test_what_cannot_stand_in_the_ledger_changes_nothing(ledger: Ledger) -> None:
     """The codec refuses before the first row."""
     ledger.begin()
-    ledger.store.savepoint()
     with pytest.raises(CodecError):
         ledger.store.append(ledger.entry("", 0, PERSON, c.ChangeSetting("a", "\ud800"), ()), ledger.edge)
-    ledger.store.rollback_to()
+    assert not ledger.store.broken
+    ledger.about_home(c.ChangeSetting("a", "1"))
     ledger.commit()
-    assert 2 == ledger.store.head().seq
+    assert 3 == ledger.store.head().seq
 
 
 # --------------------------------------------------------------------------------------------------- taking back
 
 
-def refuse_one(ledger: Ledger) -> None:
-    """A tick that the store refuses after it wrote rows."""
-    ledger.begin()
-    ledger.store.savepoint()
-    with pytest.raises(StoreConflict):
-        ledger.store.append(ledger.entry("nobody", 2, SYSTEM, c.Wake("x"), ()), ledger.edge)
-    task = next(iter(ledger.tasks))
-    with pytest.raises(StoreConflict):
-        ledger.store.append(replace(task_event(ledger, task), n=9), ledger.edge)
+def test_nothing_is_written_before_the_end_of_the_group(ledger: Ledger) -> None:
+    """A group is a value until commit: no row of it, no transaction; then all of it at once."""
+    task = ledger.submit(0)
+    ledger.about_home(c.ChangeSetting("a", "1"))
+    assert not ledger.store.in_transaction
+    assert [] == rows(ledger, "SELECT 1 FROM task") + rows(ledger, "SELECT 1 FROM setting")
+    ledger.commit()
+    assert [(task,)] == rows(ledger, "SELECT task FROM task")
+    assert 4 == ledger.store.head().seq
 
 
-def test_a_tick_that_wrote_ends_a_group_without_savepoints(ledger: Ledger) -> None:
-    """Then the next groups have savepoints: the same group again loses that tick only."""
+def test_an_entry_gathered_in_part_ends_the_group(ledger: Ledger) -> None:
+    """Such a group cannot be committed; after a rollback the store goes on."""
     ledger.submit(0)
     ledger.commit()
     ledger.about_home(c.ChangeSetting("a", "1"))
-    refuse_one(ledger)
-    with pytest.raises(StoreAgain):
-        ledger.store.rollback_to()
+    task = next(iter(ledger.tasks))
+    with pytest.raises(StoreConflict, match="no row of spawn"):
+        ledger.append(task_event(ledger, task, e.FlowChosen("other"), e.SpawnWaived("nothing", "coder", PERSON)))
+    assert ledger.store.broken
+    with pytest.raises(StoreConflict, match="in part"):
+        ledger.commit()
     ledger.rollback()
     assert 3 == ledger.store.head().seq
-
-    ledger.about_home(c.ChangeSetting("a", "1"))
-    refuse_one(ledger)
-    ledger.store.rollback_to()
     ledger.about_home(c.ChangeSetting("a", "2"))
     ledger.commit()
-    assert (5, ledger.edge) == (ledger.store.head().seq, ledger.store.head().edge)
+    assert (4, ledger.edge) == (ledger.store.head().seq, ledger.store.head().edge)
     assert [("2",)] == rows(ledger, "SELECT value FROM setting")
+    assert [] == rows(ledger, "SELECT 1 FROM task WHERE flow = 'other'")
 
 
-def test_the_edge_goes_back_with_the_tick(ledger: Ledger) -> None:
-    """What commit writes is the edge of the ticks that stand."""
-    ledger.submit(0)
+def test_a_refusal_at_the_end_takes_the_whole_group(ledger: Ledger) -> None:
+    """A trigger's word comes with commit; then nothing of the group is there, and the edge is the old one."""
+    task = ledger.submit(0)
     ledger.commit()
-    ledger.store._careful = 1
-    ledger.begin()
-    ledger.store.savepoint()
-    entry = ledger.entry("", 0, PERSON, c.ChangeSetting("a", "1"), (e.SettingChanged("a", "1", PERSON),))
-    ledger.store.append(entry, ledger.edge)
-    ledger.store.rollback_to()
-    ledger.commit()
-    assert ledger.kept.edge == ledger.store.head().edge
-
-
-def test_a_tick_that_wrote_nothing_is_taken_back_for_nothing(ledger: Ledger) -> None:
-    """The kernel's rejections cost no group."""
-    ledger.begin()
-    ledger.store.savepoint()
-    ledger.store.rollback_to()
     ledger.about_home(c.ChangeSetting("a", "1"))
-    ledger.commit()
-    assert 3 == ledger.store.head().seq
+    ledger.append(task_event(ledger, task, e.TaskClosed()))
+    with pytest.raises(StoreRefused, match="without a verdict"):
+        ledger.commit()
+    ledger.rollback()
+    assert ledger.kept.edge == ledger.store.head().edge
+    assert [] == rows(ledger, "SELECT 1 FROM setting")
+
+
+def test_a_key_of_the_open_group_is_known(ledger: Ledger) -> None:
+    """Also before its row is written; and forgotten with the group."""
+    ledger.about_home(c.ChangeSetting("a", "1"))
+    recorded = ledger.store.known("key-2")
+    assert recorded is not None
+    assert 2 == recorded.seq
+    ledger.rollback()
+    assert ledger.store.known("key-2") is None
 
 
 def test_rolled_back_ids_are_not_remembered(ledger: Ledger) -> None:
@@ -282,22 +296,25 @@ def test_the_store_refuses_it_of_an_entry_too(ledger: Ledger) -> None:
     task = blocked(ledger)
     state = ledger.tasks[task]
     entry = ledger.entry(task, state.n + 2, SYSTEM, c.Wake("x"), (e.VerdictReached(Verdict.ACCEPTED, SYSTEM),))
+    ledger.append(entry)
     with pytest.raises(StoreRefused, match="open blocking finding"):
-        ledger.append(entry)
+        ledger.flush()
 
 
 def test_no_verdict_while_an_attempt_runs(ledger: Ledger) -> None:
     """Everything is stopped before the end."""
     task, _ = granted(ledger)
+    ledger.append(task_event(ledger, task, e.VerdictReached(Verdict.CANCELLED, SYSTEM)))
     with pytest.raises(StoreRefused, match="running attempt"):
-        ledger.append(task_event(ledger, task, e.VerdictReached(Verdict.CANCELLED, SYSTEM)))
+        ledger.flush()
 
 
 def test_done_needs_a_verdict(ledger: Ledger) -> None:
     """A task does not just end."""
     task = ledger.submit(0)
+    ledger.append(task_event(ledger, task, e.TaskClosed()))
     with pytest.raises(StoreRefused, match="without a verdict"):
-        ledger.append(task_event(ledger, task, e.TaskClosed()))
+        ledger.flush()
 
 
 def test_a_fence_is_given_once(ledger: Ledger) -> None:
@@ -311,6 +328,7 @@ def test_an_attempt_ends_under_the_fence_that_runs(ledger: Ledger) -> None:
     """A report for another fence makes no row."""
     task, event = granted(ledger)
     ledger.take(task, WORKER, c.AttemptEnded(event.spawn, 1, 1, End.LOST))
+    ledger.flush()
     ended = next(happened for happened in ledger.store.load_events(task, 2)).events[0]
     ledger.rollback()
     assert isinstance(ended, e.AttemptClosed)
@@ -339,18 +357,21 @@ def test_what_a_stage_leaves_behind_is_dropped(ledger: Ledger) -> None:
     other = ledger.submit(0)
     ledger.take(task, PERSON, c.Cancel())
     ledger.take(other, PERSON, c.Cancel())
+    ledger.flush()
     assert [("stopped",), ("dropped",)] == rows(ledger, "SELECT status FROM spawn ORDER BY id")
     assert () == ledger.store.wakes()
     assert () == ledger.store.open_tasks()
 
 
 def test_a_grant_costs_two_rows(ledger: Ledger) -> None:
-    """Task and spawn, beside the entry: what is written with each tick stays small."""
+    """Task and spawn, beside the entry and the edge: what is written with each tick stays small."""
     task = ledger.submit(0)
+    ledger.commit()
     spawn = ledger.tasks[task].spawns[0]
     before = ledger.store._connection.total_changes
     ledger.take(task, SYSTEM, c.Grant(spawn.id, 1, 1, "w1", "boot", 0, "p", 5, Bound.METERED))
-    assert 3 == ledger.store._connection.total_changes - before
+    ledger.commit()
+    assert 3 + 1 == ledger.store._connection.total_changes - before
 
 
 def test_every_event_has_its_rows_or_needs_none() -> None:
@@ -440,14 +461,10 @@ def test_the_command_is_in_the_body_as_it_was(ledger: Ledger) -> None:
     assert encode_command(c.Start(1, "0.1", "boot")) == command_bytes(body)
 
 
-def test_again_is_one_of_the_errors_that_end_the_group() -> None:
-    """Core treats both alike: roll back, take the group again one by one."""
-    assert issubclass(StoreAgain, StoreUnavailable)
-
-
 def test_texts_inline_are_json(ledger: Ledger) -> None:
     """A short text is readable in its column."""
     task = ledger.submit(0)
+    ledger.flush()
     ((spec,),) = rows(ledger, "SELECT json_extract(spec, '$.text.value') FROM submission")
     assert ledger.tasks[task].spec.text.value == spec
     assert text("x").value == "x"
