@@ -25,6 +25,8 @@ TOLD = (
     "gate",
     "role",
     "word",
+    "severity",
+    "kind",
     "outcome",
     "verdict",
     "end",
@@ -35,6 +37,8 @@ TOLD = (
     "name",
     "value",
     "reason",
+    "path",
+    "message",
 )
 """Fields that are shown of an event, in this order, when it has them."""
 
@@ -81,10 +85,12 @@ def line_of(event: dict[str, Any]) -> str:
     """One event in one line."""
     at = datetime.fromtimestamp(event["now_ms"] / 1000).astimezone().strftime("%H:%M:%S.%f")[:-3]
     fields = event["fields"]
-    for nested in ("finding", "evidence", "artifact"):
+    for nested in ("evidence", "artifact", "finding", "report", "place"):  # a report has an evidence of its own: a text
         if isinstance(fields.get(nested), dict):
             fields = {**fields, **fields[nested]}
     told = [_value(fields[name]) for name in TOLD if fields.get(name)]
+    if "attempt" in fields:
+        told.insert(0, str(fields["spawn"]).partition("/")[2])
     who = f"  ({event['principal']} via {event['via']})" if event["at"] == 0 else ""
     return output.clean(
         f"{event['seq']:>6} {at} {event['task']:<10} {event['kind']:<18} {' '.join(told)}{who}"
