@@ -42,6 +42,7 @@ def test_the_demo_ends_with_a_branch_whose_its_tests_pass(loom: Cli, tmp_path: P
     assert not its_tests_pass(project, "main", tmp_path / "base")
     assert its_tests_pass(project, branch, tmp_path / "branch")
     assert "" == git(project, "status", "--porcelain")
+    assert [] == loom.processes()
     for words in ("written in advance", "identical", branch, "state.db", "block · 1 blocking", "back to implement"):
         assert words in done.out, f"{words!r} is not in\n{done}"
 

@@ -113,7 +113,8 @@ def not_the_users(name: str) -> bool:
 @short_and_full
 def test_a_branch_each_and_nothing_else(loom: Cli, project: Path, count: int) -> None:
     """So many tasks at once, so many branches; every byte of the tree, the index and the other refs is as it was."""
-    before, refs_before, status = tree_digest(project, not_the_users), refs(project), git(project, "status", "--short")
+    status = git(project, "status", "--short")  # first: it refreshes the index
+    before, refs_before = tree_digest(project, not_the_users), refs(project)
     began = time.monotonic()
     made_tasks = submit(loom, project, count)
     submitted = time.monotonic() - began

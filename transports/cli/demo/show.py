@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import rich_click as click
 
+from loom.coordinator.client import Client
+from loom.coordinator.errors import LoomError
+from loom.coordinator.home import Home
 from loom.transports.cli import output, reading
 from loom.transports.cli.demo.command import ASKING, TASK
 from loom.transports.cli.demo.project import REPLIES, git, make, tested
 from loom.transports.cli.ending import branch_of, cost, evidence
 from loom.transports.cli.look import print_coloured
 from loom.transports.cli.projects import give_trust
-from loom.transports.cli.work import Ended, prepare, see_through
+from loom.transports.cli.work import WAITING, Ended, prepare, see_through
 from loom.transports.errors import UsageProblem
 from loom.transports.orders import Order
 
@@ -40,6 +44,8 @@ def play(context: click.Context, place: Path, *, replies: str, ask: bool, quiet:
         task = submit(client, plan)
     ended = see_through(home, task, quiet=quiet)
     found = replayed(home, task)
+    if ended.code != WAITING:
+        _send_home(home)
     branch = branch_of(ended.found)
     if quiet:
         output.print_json(
@@ -60,6 +66,12 @@ def play(context: click.Context, place: Path, *, replies: str, ask: bool, quiet:
         print_coloured(git(place, "diff", "--no-color", "main", branch).decode(errors="replace"))
     _closing(place, task, branch, ended, script)
     return ended.code if found.difference is None else 1
+
+
+def _send_home(home: Home) -> None:
+    """The demo's coordinator and workers have nothing more to do: they need not wait until they are idle for long."""
+    with suppress(LoomError), Client.connect(home, start=False) as client:
+        client.leave(workers=True)
 
 
 def _opening(place: Path, script: Path, base: str) -> None:
@@ -96,7 +108,7 @@ def _closing(place: Path, task: str, branch: str, ended: Ended, script: Path) ->
     _row("look", f"loom show {task} · loom log {task} · sqlite3 .loom/state.db 'select * from agent_chain'")
     if branch:
         _row("take", f"git merge {branch}")
-    if ended.code == 3:
+    if ended.code == WAITING:
         gate = next(each for each in ended.found["gates"] if each["status"] == "open")
         _row("decide", f"loom answer {gate['id']} {'|'.join(gate['answers'])}")
     _row("change", f"a reply in {script}, and run the demo again: the course changes with it")
