@@ -180,7 +180,7 @@ class Assigner:
             commit=task.work,
             base=task.spec.base,
             publish=f"refs/loom/{state.id}/{attempt}",
-            previous=task.previous if task.previous != task.work else "",
+            previous=task.previous if task.previous not in (task.work, task.spec.base) else "",
         )
 
     def _effect(self, task: TaskState) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from loom.kernel.flow import Agent
 from loom.kernel.limits import MAX_FINDINGS_PER_ATTEMPT, MAX_LIVE_FINDINGS, MAX_STATEMENTS_PER_ATTEMPT
 from loom.kernel.state import SpawnState
 from loom.kernel.values import (
+    REVIEW,
     Artifact,
     Capability,
     End,
@@ -90,7 +91,7 @@ def take_report(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
         _findings(work, state, command)
     if agent.judges:
         by = _hands(state, agent, command)
-        evidence = Evidence(kind=f"review.{agent.name}", subject=work.draft.subject, outcome=command.outcome, by=by)
+        evidence = Evidence(kind=REVIEW + agent.name, subject=work.draft.subject, outcome=command.outcome, by=by)
         work.emit(e.EvidenceRecorded(evidence=evidence, spawn=state.id, summary=command.summary))
     work.emit(e.SpawnSettled(spawn=state.id, agent=agent.name, outcome=command.outcome, summary=command.summary))
 

@@ -31,6 +31,7 @@ from loom.kernel.stages import (
 from loom.kernel.state import GateState, Parked
 from loom.kernel.values import (
     NO_TEXT,
+    REVIEW,
     TROUBLE,
     AnswerWord,
     Counts,
@@ -134,7 +135,7 @@ def _accept_blockers(work: Work, command: c.Answer) -> tuple[str, ...]:
 def _waive_review(work: Work, agent: str) -> None:
     """A review whose blockers a person accepted stands in nobody's way any more: nothing is missing then."""
     draft = work.draft
-    kind = f"review.{agent}"
+    kind = REVIEW + agent
     if any(one.kind == kind and one.subject == draft.subject and one.outcome == BLOCK for one in draft.evidence):
         work.emit(e.EvidenceRecorded(Evidence(kind, draft.subject, WAIVED, work.principal)))
 
@@ -166,7 +167,7 @@ def _accept_as_it_is(work: Work, gate: GateState) -> None:
         if state.status is SpawnStatus.FAILED:
             work.emit(e.SpawnWaived(spawn=state.id, agent=state.agent, by=work.principal))
             if work.agent(state).judges:
-                waived = Evidence(f"review.{state.agent}", draft.subject, WAIVED, work.principal)
+                waived = Evidence(REVIEW + state.agent, draft.subject, WAIVED, work.principal)
                 work.emit(e.EvidenceRecorded(evidence=waived, spawn=state.id))
     record_approval(work, TROUBLE, gate.subject, work.principal)
     if isinstance(work.stage, Finalize):

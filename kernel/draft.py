@@ -13,9 +13,10 @@ from typing import Any, get_args
 from loom.kernel import events as e
 from loom.kernel.copying import copier, filler, quicken
 from loom.kernel.facts import bad_work
-from loom.kernel.limits import MAX_MESSAGES, MAX_STALL_KEYS
+from loom.kernel.limits import MAX_LIVE_FINDINGS, MAX_MESSAGES, MAX_STALL_KEYS
 from loom.kernel.state import GateState, Parked, SpawnState, TaskSpec, TaskState
 from loom.kernel.values import (
+    REVIEW,
     Artifact,
     Caps,
     CarriedMessage,
@@ -302,10 +303,15 @@ def _message_carried(d: Draft, v: e.MessageCarried) -> None:
 
 def _reworked(d: Draft, v: e.Reworked) -> None:
     d.stalls = _counted_again(d.stalls, {f.report.stall_key for f in bad_work(d.findings)})
-    d.carried = tuple(f for f in d.findings if f.status is FindingStatus.OPEN and f.report.origin is not Origin.HARNESS)
+    # What an agent found stays in sight until that agent has judged again: a round that ended earlier took nothing back.
+    spoke = {name for name, _ in d.outcomes}
+    unheard = tuple(f for f in d.carried if f.agent not in spoke)
+    found = tuple(f for f in d.findings if f.status is FindingStatus.OPEN and f.report.origin is not Origin.HARNESS)
+    d.carried = (*unheard, *found)[-MAX_LIVE_FINDINGS:]
     d.findings = ()
     d.outcomes = tuple(pair for pair in d.outcomes if pair[0] not in v.forgets)
-    d.previous = d.work
+    if any(shown.kind.startswith(REVIEW) for shown in d.evidence):
+        d.previous = d.work
     d.round = v.round
     if v.counted:
         d.spent = replace(d.spent, rounds=d.spent.rounds + 1)

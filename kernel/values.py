@@ -138,6 +138,8 @@ class ParkCode(StrEnum):
     UNANSWERED = "unanswered"
 
 
+REVIEW = "review."
+"""Evidence that a judging agent's word leaves is of the kind `review.<agent>`."""
 TROUBLE = "trouble"
 """The role of the gate that every parked task has open."""
 

@@ -100,6 +100,23 @@ def test_a_fanout_runs_all_and_waits_for_the_last() -> None:
     assert "accepted" == player.task.verdict
 
 
+def test_a_finding_stays_in_sight_until_its_agent_has_judged_again() -> None:
+    """A round that a failing check ends early takes no review back: the next agents see both, and compare with what was judged."""
+    player = Player(CHECKED)
+    player.report("worker", subject="s1", facts={"risky": "yes", "empty": "no"})
+    player.report("checks", "passed", checks={"check.test": "passed"})
+    player.block("reviewer", "it leaks")
+    player.report("worker", subject="s2", facts={"risky": "yes", "empty": "no"})
+    player.report("checks", "failed", checks={"check.test": "failed"}, findings=[finding("red", agent="checks")])
+    assert ["it leaks", "red"] == [f.report.message.value for f in player.task.carried]
+    assert "c-s1" == player.task.previous
+    player.report("worker", subject="s3", facts={"risky": "yes", "empty": "no"})
+    player.report("checks", "passed", checks={"check.test": "passed"})
+    player.block("reviewer", "it still leaks")
+    assert ["it still leaks"] == [f.report.message.value for f in player.task.carried]
+    assert "c-s3" == player.task.previous
+
+
 def test_one_blocker_of_several_reviewers_goes_back_once_all_have_spoken() -> None:
     """A sibling's blocker does not cut the others short: all findings go back together."""
     player = Player(FANOUT)
