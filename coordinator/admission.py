@@ -83,9 +83,13 @@ class Texts:
 
     def text(self, value: str, name: str) -> Text:
         """A text of ours: inline when short, else a blob whose salt is derived from the worker's and the text's name."""
+        if not value:
+            return NO_TEXT
+        if len(value) <= INLINE_TEXT_BYTES and value.isascii():
+            return Text(value, "", len(value))
         data = value.encode(errors="replace")
         if len(data) <= INLINE_TEXT_BYTES:
-            return Text(value=data.decode(), size=len(data)) if data else NO_TEXT
+            return Text(value=data.decode(), size=len(data))
         salt = hashlib.sha256(b"loom text\x00" + self.salt + name.encode()).digest()[:16]
         blob = salted_id(salt, data)
         self.made.append(SaltedText(id=blob, salt=salt, size=len(data), data=data))
@@ -290,6 +294,8 @@ def _execution(report: Report, worker: str, texts: Texts) -> Execution:
 
 def cut(text: str) -> str:
     """At most SUMMARY_CUT bytes, cut between characters, with a mark."""
+    if len(text) <= SUMMARY_CUT and text.isascii():
+        return text
     data = text.encode(errors="replace")
     if len(data) <= SUMMARY_CUT:
         return data.decode()
