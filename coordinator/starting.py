@@ -8,10 +8,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loom.coordinator.errors import HomeError
+from loom.coordinator.errors import HomeError, HomeLocked
 from loom.coordinator.home import Home
 
 TAIL_BYTES = 2_000
+UNUSABLE = 4
+"""How a coordinator ends that cannot use its home."""
 MAX_DEATHS = 3
 """So many coordinators that ended without an answer are enough; one that ends by itself with an error is enough."""
 
@@ -40,11 +42,17 @@ class Starter:
             if code is None:
                 return
             self._child = None
-            self._deaths += 1
-            if not self.home.running() and (code > 0 or self._deaths >= MAX_DEATHS):
-                raise CoordinatorFailed(f"The coordinator of {self.home.path} ended with code {code}: {self.tail()}")
+            if not self._was_late(code):
+                self._deaths += 1
+                if not self.home.running() and (code > 0 or self._deaths >= MAX_DEATHS):
+                    said = self.tail()
+                    raise CoordinatorFailed(f"The coordinator of {self.home.path} ended with code {code}: {said}")
         if not self.home.running():
             self._start()
+
+    def _was_late(self, code: int) -> bool:
+        """Another client's coordinator was quicker: no failure, even if that one is gone again by now."""
+        return code == UNUSABLE and HomeLocked.code in self.tail()
 
     def answered(self) -> None:
         """It lives: deaths are counted anew."""

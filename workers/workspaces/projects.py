@@ -17,9 +17,10 @@ import fcntl
 import os
 import re
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from loom.workers.git import Git, GitError, quote_path
 from loom.workers.protocol import ErrorClass
@@ -45,8 +46,12 @@ LOCK_S = 1800.0
 CLONE_TRIES = 3
 """A clone can meet the user's own `git gc` half-way; then it is made again."""
 
+GC_WAITS_S = (0.2, 0.5, 1.0, 2.0)
+"""So often, and after such waits, is a fetch made again that met the user's own `git gc`."""
+
 TRACKED = ".loom/ is tracked by git in this commit; run `git rm -r --cached .loom`, commit, and try again"
 
+T = TypeVar("T")
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 
 
@@ -115,10 +120,7 @@ async def fetch_project(home: Path, project: str, path: Path, revision: str = "H
                 await _clone(user.common, target)
             repository = Repository(target)
             if not await _complete(repository, commit):
-                await repository.git.run(
-                    "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--update-shallow", "--end-of-options",
-                    user.common, f"{commit}:{BASE_REFS}{commit}", timeout_ms=CLONE_MS,
-                )  # fmt: skip
+                await _undisturbed(lambda: _fetch_base(repository, user.common, commit))
             await refuse_tracked_home(repository, commit)
             await repository.keep(BASE_REFS + commit, commit)
             await asyncio.to_thread(remember_origin, target, path)
@@ -166,6 +168,13 @@ async def refuse_tracked_home(repository: Repository, commit: str) -> None:
     """Raises HandsError when the commit contains loom's own home: a database in its own history would never settle."""
     if await repository.git.run("ls-tree", "-z", "--full-tree", "--end-of-options", commit, ".loom"):
         raise HandsError(ErrorClass.PERMANENT, TRACKED)
+
+
+async def _fetch_base(repository: Repository, source: Path, commit: str) -> None:
+    await repository.git.run(
+        "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--update-shallow", "--end-of-options",
+        source, f"{commit}:{BASE_REFS}{commit}", timeout_ms=CLONE_MS,
+    )  # fmt: skip
 
 
 async def _complete(repository: Repository, commit: str) -> bool:
@@ -278,10 +287,29 @@ async def create_branch(path: Path, name: str, commit: str, repository: Path) ->
     ref = f"refs/heads/{name}"
     try:
         await user.git.run("check-ref-format", ref)
-        await user.git.run(
-            "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules",
-            "--update-shallow", "--end-of-options", repository, commit, timeout_ms=CLONE_MS,
-        )  # fmt: skip
-        return await create_ref(user.git, ref, commit)
+        _, found, _ = await user.git.call("rev-parse", "--verify", "--quiet", "--end-of-options", ref)
+        if found:
+            return await create_ref(user.git, ref, commit)  # equal, or an error
+        await _undisturbed(lambda: _bring_branch(user.git, ref, commit, repository))
     except GitError as error:
         raise hands_error(error, f"branch {name} cannot be created in {quote_path(os.fsencode(path))}") from error
+    return True
+
+
+async def _bring_branch(git: Git, ref: str, commit: str, repository: Path) -> None:
+    """Objects and ref in one `git fetch`, as a pack: that is locked (.keep) until the ref names it, so that a `git gc
+    --prune=now` of the user's in between takes nothing of it away. Of loose objects it would."""
+    await git.run(
+        "-c", "fetch.unpackLimit=1", "-c", "transfer.unpackLimit=1",
+        "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules",
+        "--update-shallow", "--end-of-options", repository, f"{commit}:{ref}", timeout_ms=CLONE_MS,
+    )  # fmt: skip
+
+
+async def _undisturbed(work: Callable[[], Awaitable[T]]) -> T:
+    """The work, done again when git fails: a `git gc` of the user's may have met it half-way. Raises the last GitError."""
+    for wait_s in GC_WAITS_S:
+        with contextlib.suppress(GitError):
+            return await work()
+        await asyncio.sleep(wait_s)
+    return await work()
