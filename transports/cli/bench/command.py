@@ -40,7 +40,7 @@ def bench(as_json: bool, quick: bool) -> None:
     figures["floors"] = floors.all_floors()
     figures |= measures.durable_steps(quick)
     figures["share_of_ideal"] = round(measures.share_of_ideal(quick), 3)
-    figures["late_against_early"] = round(measures.late_against_early(), 2)
+    figures |= measures.serial()
     figures["fan_out_128_ms"] = round(measures.fan_out(128), 1)
     if as_json:
         output.print_json(figures)
