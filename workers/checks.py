@@ -38,6 +38,7 @@ PATH = f"{os.path.dirname(sys.executable)}:/usr/local/bin:/usr/bin:/bin"
 NO_TESTS = 5
 """Exit code of pytest, and of unittest since Python 3.12, when there was no test."""
 
+_MAKE = re.compile(r"make(\[\d+\])?: (\*\*\* |(Entering|Leaving) directory)")
 _PYTEST = re.compile(r"\b(\d+) (passed|failed|errors?|xfailed|xpassed|skipped|deselected)\b")
 _UNITTEST_RAN = re.compile(r"^Ran (\d+) tests? in ", re.MULTILINE)
 _FAILING = re.compile(r"^(?:FAIL|ERROR): (\w+) \(|^(?:FAILED|ERROR) (\S+::\S+)", re.MULTILINE)
@@ -187,11 +188,17 @@ async def _found(room: Room, plan: Plan, extra: dict[str, str], timeout_ms: int)
 def _judged(done: Finished, timeout_ms: int) -> tuple[str, str]:
     if done.timed_out:
         return "failed", f"did not end within {timeout_ms // 1000} s and was stopped"
-    text = (done.stderr if done.code and done.stderr.strip() else done.stdout).decode("utf-8", "replace")
-    last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")[:MAX_SUMMARY]
+    streams = (done.stderr, done.stdout) if done.code else (done.stdout,)
+    last = next((line for line in map(_last_line, streams) if line), "")[:MAX_SUMMARY]
     if done.code == 0:
         return "passed", last or "it ended with 0"
     return "failed", last or f"it ended with {done.code}"
+
+
+def _last_line(stream: bytes) -> str:
+    """The last line that says something: make's word that a recipe failed says less than the recipe did."""
+    lines = (line.strip() for line in reversed(stream.decode("utf-8", "replace").splitlines()))
+    return next((line for line in lines if line and not _MAKE.match(line)), "")
 
 
 def _tests(done: list[Finished], output: str, timeout_ms: int) -> tuple[str, str]:

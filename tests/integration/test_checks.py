@@ -170,6 +170,15 @@ def test_trusted_commands_run_as_given(tmp_path: Path) -> None:
     assert ("ready", ("grep", "ready", "made")) == (found["test"].summary, found["test"].command)
 
 
+def test_a_recipe_that_failed_is_told_by_its_own_words(tmp_path: Path) -> None:
+    """Of `make lint` the summary is what the tool said, on either stream, not make's word that it failed."""
+    for said in ("echo 'a.py:1: bad'", "echo 'a.py:1: bad' >&2"):
+        root = tmp_path / str(len(said))
+        root.mkdir()
+        found = checked(root, {"Makefile": f"lint:\n\t@{said}; exit 1\n"}, trusted("make", "lint", name="lint"))["lint"]
+        assert ("failed", "a.py:1: bad") == (found.outcome, found.summary)
+
+
 def test_a_failing_set_up_stops(tmp_path: Path) -> None:
     """A set-up command that fails is an error that names it: no check is judged on half a workspace."""
     with pytest.raises(HandsError, match=r"set-up command 'sh -c echo broken; exit 3' ended with 3: broken"):
