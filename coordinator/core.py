@@ -24,7 +24,7 @@ from loom.coordinator.scheduler import Scheduler
 from loom.coordinator.store import Store
 from loom.coordinator.turn import Head, Turn, family_of, own, reason_of
 from loom.kernel.commands import Start, Wake
-from loom.kernel.draft import evolve
+from loom.kernel.fold import evolve
 from loom.kernel.home import evolve_home
 from loom.kernel.state import HomeState, TaskState
 from loom.kernel.values import Principal, PrincipalKind

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from loom.kernel import events as e
-from loom.kernel.draft import FOLDS, Draft
+from loom.kernel.draft import Draft
 from loom.kernel.effects import Effect
 from loom.kernel.facts import View
 from loom.kernel.flow import Agent, Bundle, Flow, Role, Stage
+from loom.kernel.fold import FOLDS
 from loom.kernel.limits import INLINE_TEXT_BYTES, SEMANTICS
 from loom.kernel.state import SpawnState, TaskState
 from loom.kernel.values import Principal, PrincipalKind, Text

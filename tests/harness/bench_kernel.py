@@ -18,7 +18,7 @@ from harness.player import ANNA, CORE, HANDS, T0, HomeOfOne, submission, text
 from harness.toy import serial
 from loom.coordinator.codec import encode_events
 from loom.kernel import commands as c
-from loom.kernel.draft import evolve
+from loom.kernel.fold import evolve
 from loom.kernel.machine import Rejection, Tick, tick
 from loom.kernel.replay import Record, replay
 from loom.kernel.state import TaskState

@@ -16,9 +16,9 @@ from typing import TypeVar
 
 from loom.coordinator.codec import encode_events
 from loom.kernel import commands as c
-from loom.kernel.draft import evolve
 from loom.kernel.findings import identity, stall_key
 from loom.kernel.flow import Agent, Bundle
+from loom.kernel.fold import evolve
 from loom.kernel.invariants import objections
 from loom.kernel.machine import Rejection, Tick, tick
 from loom.kernel.replay import Record, Replay, replay

@@ -13,7 +13,7 @@ from harness.player import Player
 from harness.toy import FANOUT, REVIEW
 from loom.kernel import commands as c
 from loom.kernel import events as e
-from loom.kernel.draft import FOLDS, evolve
+from loom.kernel.fold import FOLDS, evolve
 from loom.kernel.gates import OFFERS
 from loom.kernel.invariants import LAWS
 from loom.kernel.state import TaskState

@@ -14,7 +14,7 @@ from harness.ledger import BUNDLES, Ledger
 from loom.coordinator.rebuild import digests, rebuild, rebuild_projections
 from loom.coordinator.store import Store
 from loom.kernel import commands as c
-from loom.kernel.draft import evolve
+from loom.kernel.fold import evolve
 from loom.kernel.home import evolve_home
 from loom.kernel.state import HomeState, TaskState
 from loom.kernel.values import Principal, PrincipalKind, SpawnStatus, Status

@@ -13,11 +13,12 @@ from harness.toy import FINALIZE, REVIEWER, TOY, WORK, WORKER, gate, make
 from loom.kernel import events as e
 from loom.kernel import limits
 from loom.kernel.copying import copier, filler, quicken
-from loom.kernel.draft import Draft, evolve
+from loom.kernel.draft import Draft
 from loom.kernel.evidence import SATISFYING, missing
 from loom.kernel.facts import All, Any, AtLeast, Blocked, Fact, Guard, Not, Said, Shown, View, holds
 from loom.kernel.findings import identity, normalised, stall_key
 from loom.kernel.flow import Flow, Spawn
+from loom.kernel.fold import evolve
 from loom.kernel.state import SpawnState, TaskState
 from loom.kernel.values import Evidence, Finding, Origin, Principal, PrincipalKind, SpawnStatus, drop, find, get, put
 from loom.kernel.work import brief, say

@@ -10,7 +10,7 @@ import pytest
 from harness.player import ANNA, CORE, Player, caps, finding, text
 from harness.toy import CHECKED, DELIVERED, FANOUT, REVIEW, TOY
 from loom.kernel import events as e
-from loom.kernel.draft import evolve
+from loom.kernel.fold import evolve
 from loom.kernel.invariants import LAWS, Violation, objections
 from loom.kernel.state import TaskState
 from loom.kernel.values import (
