@@ -41,12 +41,12 @@ dump = _dump = msgspec.json.Encoder().encode
 
 def encode_command(command: Command) -> bytes:
     """`["Submit",{…}]`. Raises CodecError for values outside the ledger's JSON."""
-    return _encode((type(command).__name__, command), plain_pair)
+    return _encode(command, plain_command)
 
 
 def encode_events(events: tuple[Event, ...]) -> bytes:
     """`[["TaskSubmitted",{…}],…]`. Raises as `encode_command`."""
-    return _encode(events, _plain_events)
+    return _encode(events, plain_events)
 
 
 def encode_value(value: Any) -> bytes:
@@ -59,12 +59,14 @@ def plain(value: Any) -> dict[str, Any]:
     return _plain[type(value)](value)
 
 
-def plain_pair(pair: tuple[str, Any]) -> tuple[str, dict[str, Any]]:
-    """(kind, fields) of one member of a union."""
-    return pair[0], _plain[type(pair[1])](pair[1])
+def plain_command(command: Command) -> tuple[str, dict[str, Any]]:
+    """(kind, fields) of a command."""
+    kind = type(command)
+    return kind.__name__, _plain[kind](command)
 
 
-def _plain_events(events: tuple[Event, ...]) -> list[tuple[str, dict[str, Any]]]:
+def plain_events(events: tuple[Event, ...]) -> list[tuple[str, dict[str, Any]]]:
+    """(kind, fields) of each event."""
     return [(type(event).__name__, _plain[type(event)](event)) for event in events]
 
 

@@ -14,7 +14,9 @@ _dump = msgspec.json.Encoder(order="sorted").encode
 
 def text_column(text: Text) -> str | None:
     """A text, inline or by reference; NULL for none."""
-    return None if text is NO_TEXT or text == NO_TEXT else encode_value(text).decode()
+    if text is NO_TEXT or not (text.size or text.value or text.blob):
+        return None
+    return encode_value(text).decode()
 
 
 def list_column(values: tuple[str, ...]) -> str:

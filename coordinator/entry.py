@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import msgspec
 
@@ -18,9 +17,9 @@ from loom.coordinator.codec import (
     decode_events,
     decode_own_command,
     decode_value,
-    encode_command,
-    encode_events,
     plain,
+    plain_command,
+    plain_events,
 )
 from loom.coordinator.errors import CodecError
 from loom.coordinator.inbox import Outcome
@@ -33,16 +32,14 @@ FORMAT = 1
 """`v` of the entries that are written now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """What the tick was decided by: the kernel's semantics number and the bundle's digest ("" : an entry of the home)."""
 
     semantics: int
     digest: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One tick. task "" and n 0: about the home. key "": a command that nobody sends twice (a grant, a wake)."""
 
     epoch: int
@@ -82,27 +79,29 @@ def encode_entry(entry: Entry) -> bytes:
     for number in (entry.epoch, entry.n, entry.now_ms):
         if not 0 <= number <= MAX_INTEGER:
             raise CodecError(f"An entry cannot hold the number {number}.")
-    body = {
-        "command": msgspec.Raw(encode_command(entry.command)),
-        "epoch": entry.epoch,
-        "events": msgspec.Raw(encode_events(entry.events)),
-        "home_reads": entry.home_reads,
-        "key": entry.key,
-        "n": entry.n,
-        "nonce": entry.nonce,
-        "now_ms": entry.now_ms,
-        "outcome": entry.outcome._value_,
-        "principal": _principal(entry.principal),
-        "rules": _rules(entry.rules.semantics, entry.rules.digest),
-        "task": entry.task,
-        "unanswered": entry.unanswered,
-        "v": entry.v,
-        "via": entry.principal.via,
-        "violations": entry.violations,
-    }
+    rules = entry.rules
     try:
-        return _dump(body)
-    except ValueError as error:  # lone surrogates
+        return _dump(
+            {
+                "command": plain_command(entry.command),
+                "epoch": entry.epoch,
+                "events": plain_events(entry.events),
+                "home_reads": entry.home_reads,
+                "key": entry.key,
+                "n": entry.n,
+                "nonce": entry.nonce,
+                "now_ms": entry.now_ms,
+                "outcome": entry.outcome._value_,
+                "principal": _principal(entry.principal),
+                "rules": {"digest": rules.digest, "semantics": rules.semantics},
+                "task": entry.task,
+                "unanswered": entry.unanswered,
+                "v": entry.v,
+                "via": entry.principal.via,
+                "violations": entry.violations,
+            }
+        )
+    except (TypeError, AttributeError, ValueError) as error:  # ValueError: lone surrogates
         raise CodecError(f"An entry cannot hold this: {error}.") from error
 
 
@@ -180,8 +179,3 @@ def _read(body: bytes | str) -> _Body:
 @lru_cache(maxsize=256)
 def _principal(principal: Principal) -> msgspec.Raw:
     return msgspec.Raw(_dump(plain(principal)))
-
-
-@lru_cache(maxsize=256)
-def _rules(semantics: int, digest: str) -> dict[str, Any]:
-    return {"digest": digest, "semantics": semantics}

@@ -1,13 +1,16 @@
 """What goes into a turn and what comes out: plain frozen records, no socket, no clock.
 
 The fabric (volatile: sessions, leases, credits) turns frames into `Request`s and `Slot`s; `Core.turn` takes them through the
-kernel in one transaction; what it returns is sent only after COMMIT.
+kernel in one transaction; what it returns is sent only after COMMIT. Requests and replies are msgspec structs, which
+are made in a third of the time that a frozen dataclass takes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from loom.kernel.commands import Command
 from loom.kernel.state import TaskState
@@ -24,8 +27,7 @@ class SaltedText:
     data: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One command with its idempotency key. `task` "" : a command about the home. `nonce`: entropy for the entry."""
 
     key: str
@@ -43,8 +45,7 @@ class Outcome(StrEnum):
     DUPLICATE = "duplicate"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """What became of a request. seq: its entry (-1: none). `was`: for a duplicate, the recorded outcome."""
 
     key: str

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 LEAF, NODE = b"\x00", b"\x01"
 EMPTY_ROOT = hashlib.sha256(b"").digest()
@@ -22,8 +23,7 @@ Node = tuple[int, int, bytes]
 """(level, index, hash)"""
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(msgspec.Struct, frozen=True):
     """The right edge of a log of `size` leaves."""
 
     size: int = 0
@@ -43,11 +43,12 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 def append(edge: Edge, leaf: bytes) -> Edge:
     """The edge with one more leaf."""
     size, hashes, here = edge.size, edge.hashes, leaf
+    kept = len(hashes)
     while size & 1:
-        here = hashlib.sha256(NODE + hashes[-1] + here).digest()
-        hashes = hashes[:-1]
+        kept -= 1
+        here = hashlib.sha256(NODE + hashes[kept] + here).digest()
         size >>= 1
-    return Edge(edge.size + 1, (*hashes, here))
+    return Edge(edge.size + 1, (*hashes[:kept], here))
 
 
 def completed(edge: Edge, leaf: bytes) -> tuple[Node, ...]:

@@ -6,7 +6,7 @@ from loom.coordinator.errors import StoreConflict
 from loom.coordinator.gather import Gather, WriteMany
 from loom.coordinator.rows_home import HOME_ROWS
 from loom.coordinator.rows_task import TASK_ROWS
-from loom.coordinator.rows_tick import Execute, TaskRows, write_all
+from loom.coordinator.rows_tick import Execute, TaskRows, Wave
 from loom.kernel import events as e
 
 EVENTS_PER_ENTRY = 10_000
@@ -24,11 +24,13 @@ class Rows:
         self._gather = gather
         self._tasks: dict[int, TaskRows] = {}
         self._changed: list[TaskRows] = []
+        self._decided: Wave | None = None
 
     def forget(self) -> None:
         """After a rollback: what was remembered may not have happened."""
         self._tasks.clear()
         self._changed = []
+        self._decided = None
 
     def add(self, seq: int, task: int | None, n: int, now_ms: int, events: tuple[e.Event, ...]) -> None:
         """Gather the rows of one entry. task None: about the home. Raises StoreConflict when the rows are not as expected:
@@ -42,17 +44,34 @@ class Rows:
         rows = self._tasks.get(task)
         if rows is None:
             rows = self._tasks[task] = TaskRows(task, self._execute, self._gather.put)
+        if rows.dirty and "verdict" in rows.changes:
+            self._decide(rows)
         if rows.begin(n, now_ms):
             self._changed.append(rows)
         handlers = TASK_ROWS
         for row, event in enumerate(events, seq * EVENTS_PER_ENTRY):
             handlers[type(event)](rows, event, row)
 
+    def _decide(self, rows: TaskRows) -> None:
+        """What follows a verdict in the same group (the grant of a delivery) is written after it: nothing runs at a verdict,
+        and the trigger that says so has to see the spawns as they were then."""
+        if self._decided is None:
+            self._decided = Wave()
+        self._decided.add(rows)
+        self._changed.remove(rows)
+        rows.settle()
+
     def write(self, write_many: WriteMany) -> None:
         """Everything gathered to the database. Raises StoreConflict."""
         self._gather.write(write_many)
+        decided, self._decided = self._decided, None
+        if decided is not None:
+            decided.write(write_many)
         changed, self._changed = self._changed, []
-        write_all(changed, write_many)
+        wave = Wave()
+        for rows in changed:
+            wave.add(rows)
+        wave.write(write_many)
         for rows in changed:
             if rows.changes.get("status") == "done":
                 del self._tasks[rows.task]

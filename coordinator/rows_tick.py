@@ -6,7 +6,7 @@ inserted as granted already. The number of the task is compared and set: from wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, TypeAlias
@@ -165,31 +165,42 @@ def _spawn_row(row: tuple[Any, ...]) -> SpawnRow:
     return SpawnRow(row[0], row[2], row[3], row[4], row[5:], None)
 
 
-def write_all(tasks: Iterable[TaskRows], write_many: WriteMany) -> None:
-    """The rows of spawns, then those of tasks, each kind of change in one statement.
+class Wave:
+    """Rows of spawns and tasks that are written together: spawns first, since a task's triggers look at them."""
 
-    Raises StoreConflict when a number or a fence is not what it was when the entries were made.
-    """
-    opened: list[Row] = []
-    spawns: dict[str, list[Row]] = {}
-    changed: dict[str, list[Row]] = {}
-    for task in tasks:
+    __slots__ = ("_opened", "_spawns", "_tasks")
+
+    def __init__(self) -> None:
+        self._opened: list[Row] = []
+        self._spawns: dict[str, list[Row]] = {}
+        self._tasks: dict[str, list[Row]] = {}
+
+    def add(self, task: TaskRows) -> None:
+        """Everything that is gathered for a task."""
         for row in task.touched:
             if row.new:
-                opened.append(_COLUMNS(row.changes))
+                self._opened.append(_COLUMNS(row.changes))
             else:
                 sql, values = _spawn_update(row)
-                spawns.setdefault(sql, []).append(values)
+                self._spawns.setdefault(sql, []).append(values)
         sql, values = _task_update(task)
-        changed.setdefault(sql, []).append(values)
-    if opened:
-        write_many(SQL["insert_spawn"], opened)
-    for sql, rows in spawns.items():
-        if write_many(sql, rows) != len(rows):
-            raise StoreConflict(f"One of the spawn rows {_ids(rows, sql)} is not there, or its fence does not grow.")
-    for sql, rows in changed.items():
-        if write_many(sql, rows) != len(rows):
-            raise StoreConflict(f"One of the task rows {_ids(rows, sql)} has another number than its entry follows.")
+        self._tasks.setdefault(sql, []).append(values)
+
+    def write(self, write_many: WriteMany) -> None:
+        """Each kind of change in one statement. Raises StoreConflict when a number or a fence is not what it was when the
+        entries were made."""
+        if self._opened:
+            write_many(SQL["insert_spawn"], self._opened)
+        for sql, rows in self._spawns.items():
+            if write_many(sql, rows) != len(rows):
+                raise StoreConflict(
+                    f"One of the spawn rows {_ids(rows, sql)} is not there, or its fence does not grow."
+                )
+        for sql, rows in self._tasks.items():
+            if write_many(sql, rows) != len(rows):
+                raise StoreConflict(
+                    f"One of the task rows {_ids(rows, sql)} has another number than its entry follows."
+                )
 
 
 def _ids(rows: list[Row], sql: str) -> str:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from loom.coordinator.inbox import Slot
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Offered:
-    """A ready attempt in the queue; sorts by urgency."""
+class Offered(NamedTuple):
+    """A ready attempt in the queue; sorts by urgency, which `order` decides at the latest."""
 
     rank: int
     """Minus the priority: the smallest comes first."""
@@ -32,12 +32,6 @@ class Room:
 
     slot: Slot
     free: int
-
-    def suits(self, offered: Offered) -> bool:
-        slot = self.slot
-        if offered.family and slot.families and offered.family not in slot.families:
-            return False
-        return self.free > 0
 
 
 class Scheduler:
@@ -98,7 +92,7 @@ class Scheduler:
         kept: list[Offered] = []
         while self._ready and rooms and limit > 0:
             offered = heapq.heappop(self._ready)
-            room = max((r for r in rooms if r.suits(offered)), key=lambda r: r.free, default=None)
+            room = _widest(rooms, offered.family)
             if room is None:
                 kept.append(offered)
                 continue
@@ -112,3 +106,14 @@ class Scheduler:
                     rooms.remove(room)
         for offered in kept:
             heapq.heappush(self._ready, offered)
+
+
+def _widest(rooms: list[Room], family: str) -> Room | None:
+    """The room with most free slots among those that serve this family; the first of equals."""
+    best: Room | None = None
+    for room in rooms:
+        if family and (served := room.slot.families) and family not in served:
+            continue
+        if best is None or room.free > best.free:
+            best = room
+    return best

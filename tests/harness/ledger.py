@@ -11,7 +11,9 @@ ledger.commit()
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import msgspec
 
 from harness import toy
 from harness.play import NoHome, finding, text
@@ -141,7 +143,7 @@ class Ledger:
         if isinstance(taken, Rejection):
             return False
         entry = self.entry(task, taken.task.n, principal, command, taken.events)
-        self.append(replace(entry, outcome=Outcome(taken.outcome), rules=Rules(1, bundle.digest)))
+        self.append(msgspec.structs.replace(entry, outcome=Outcome(taken.outcome), rules=Rules(1, bundle.digest)))
         self.tasks[task] = taken.task
         return True
 

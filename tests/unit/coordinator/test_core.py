@@ -119,6 +119,19 @@ def test_a_serial_step_writes_each_row_once(core: Core) -> None:
     assert [("settled",), ("granted",)] == rows(core, "SELECT status FROM spawn ORDER BY id")
 
 
+def test_a_delivery_is_granted_in_the_group_of_its_verdict(core: Core) -> None:
+    """The trigger holds the verdict against what ran before it, not against what the same group granted after it."""
+    granted = core.turn([submit(number, bundle=toy.DELIVERED) for number in range(3)], (SLOT,), 2_000).granted
+    seen: list[str] = []
+    core.store._connection.set_trace_callback(seen.append)
+    turned = core.turn([end(each) for each in granted], (SLOT,), 2_001)
+    core.store._connection.set_trace_callback(None)
+    assert 3 == len(turned.granted)
+    assert [] == [each for each in seen if each.startswith("ROLLBACK")]
+    assert [("accepted", "open")] * 3 == rows(core, "SELECT verdict, status FROM task")
+    assert [("granted",)] * 3 == rows(core, "SELECT status FROM spawn WHERE agent = 'deliver'")
+
+
 def test_the_same_key_twice_in_a_group(core: Core) -> None:
     """The second finds what the first recorded, though nothing is written yet; another body under the key is refused."""
     turned = core.turn([submit(1), submit(1), Request("key1", PERSON, "task1", c.Cancel())], (SLOT,), 2_000)

@@ -9,6 +9,7 @@ import pytest
 import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from harness.strategies import records
 from loom.coordinator.entry import Entry, Rules, decode_entry, decode_happened, encode_entry
@@ -99,7 +100,6 @@ def test_what_is_no_entry_is_refused(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize("number", [-1, 2**53])
 def test_numbers_of_an_entry_are_in_range(field: str, number: int) -> None:
     """Neither negative nor beyond what every JSON reader can hold."""
-    from dataclasses import replace
 
     with pytest.raises(CodecError):
-        encode_entry(replace(FIRST, **cast(Any, {field: number})))
+        encode_entry(structs.replace(FIRST, **cast(Any, {field: number})))

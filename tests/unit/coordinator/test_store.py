@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from harness import toy
 from harness.ledger import BUNDLES, PERSON, SYSTEM, WORKER, Ledger, salted
@@ -118,7 +119,7 @@ def test_an_objected_key_gives_the_objection(ledger: Ledger) -> None:
     task = ledger.submit(0)
     raised = e.ObjectionRaised("accepted", "not like this", (AnswerWord.RETRY,))
     ledger.append(
-        replace(task_event(ledger, task, raised), outcome=Outcome.OBJECTED, key="k", violations=("accepted",))
+        structs.replace(task_event(ledger, task, raised), outcome=Outcome.OBJECTED, key="k", violations=("accepted",))
     )
     recorded = ledger.store.known("k")
     assert recorded is not None
@@ -130,12 +131,12 @@ def test_an_objected_key_gives_the_objection(ledger: Ledger) -> None:
 def test_a_key_makes_one_entry(ledger: Ledger) -> None:
     """A second entry under a key is refused; entries without key are not compared."""
     entry = ledger.entry("", 0, PERSON, c.ChangeSetting("a", "1"), (e.SettingChanged("a", "1", PERSON),))
-    ledger.append(replace(entry, key="once"))
+    ledger.append(structs.replace(entry, key="once"))
     with pytest.raises(StoreConflict, match="key"):
-        ledger.append(replace(entry, key="once"))
+        ledger.append(structs.replace(entry, key="once"))
     ledger.rollback()
-    ledger.append(replace(entry, key=""))
-    ledger.append(replace(entry, key=""))
+    ledger.append(structs.replace(entry, key=""))
+    ledger.append(structs.replace(entry, key=""))
     ledger.commit()
     assert 4 == ledger.store.head().seq
 
@@ -146,7 +147,7 @@ def test_numbers_of_a_task_have_no_gap(ledger: Ledger, step: int) -> None:
     task = ledger.submit(0)
     entry = task_event(ledger, task, e.MessageCarried("ada", "", Text("hm", size=2)))
     with pytest.raises(StoreConflict):
-        append_and_flush(ledger, replace(entry, n=ledger.tasks[task].n + step))
+        append_and_flush(ledger, structs.replace(entry, n=ledger.tasks[task].n + step))
 
 
 @pytest.mark.parametrize("step", [0, 2])
@@ -155,7 +156,7 @@ def test_numbers_are_compared_with_the_rows(ledger: Ledger, step: int) -> None:
     task = ledger.submit(0)
     ledger.commit()
     entry = task_event(ledger, task, e.MessageCarried("ada", "", Text("hm", size=2)))
-    ledger.append(replace(entry, n=ledger.tasks[task].n + step))
+    ledger.append(structs.replace(entry, n=ledger.tasks[task].n + step))
     with pytest.raises(StoreConflict):
         ledger.flush()
 
