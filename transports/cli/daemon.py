@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
 import rich_click as click
 
 from loom.transports.cli import homes, output
 from loom.transports.cli.options import as_json
+
+if TYPE_CHECKING:
+    from loom.coordinator.home import Home
+
+ANSWER_MS = 5_000
+"""How long a coordinator that is to stop may take to answer, and again to go after a signal."""
 
 
 @click.group()
@@ -31,14 +42,28 @@ def start(context: click.Context, as_json: bool) -> None:
 @click.pass_context
 def stop(context: click.Context, workers: bool, as_json: bool) -> None:
     """Stop the coordinator. What workers run goes on, and is reported to the next one."""
-    from loom.coordinator.client import Client
-
     home = homes.opened(context)
     pid = home.running()
     if pid:
-        with Client.connect(home, start=False) as client:
-            client.leave(workers=workers)
+        _stop(home, pid, workers)
     _say({"pid": pid, "stopped": bool(pid)}, as_json, "has stopped" if pid else "does not run")
+
+
+def _stop(home: Home, pid: int, workers: bool) -> None:
+    """By a message; a coordinator that does not understand it (another version's) by SIGTERM, which it takes as well."""
+    from loom.coordinator.client import CallDenied, Client, NoAnswer
+    from loom.coordinator.starting import CoordinatorFailed
+
+    try:
+        with Client.connect(home, start=False, timeout_ms=ANSWER_MS) as client:
+            client.leave(workers=workers)
+    except (CallDenied, CoordinatorFailed, NoAnswer):
+        os.kill(pid, signal.SIGTERM)
+        end = time.monotonic() + ANSWER_MS / 1_000
+        while home.running() == pid:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
 
 
 @daemon.command()

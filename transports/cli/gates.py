@@ -80,7 +80,8 @@ def answer(
             {"gate": found["id"], "task": found["task"], "word": word, "seq": answered.seq, "outcome": answered.outcome}
         )
         return
-    output.say(f"{word} is recorded at {found['id']}; the task {found['task']} goes on")
+    follows = "ends" if word == "abandon" else "goes on"
+    output.say(f"{word} is recorded at {found['id']}; the task {found['task']} {follows}")
     output.note(f"  loom show {found['task']} · loom log -f {found['task']}")
 
 

@@ -70,7 +70,7 @@ def remove_project(context: click.Context, project: str, as_json: bool) -> None:
     known = _find(home, project)
     if known["open_tasks"]:
         raise UnavailableProblem(
-            f"{known['open_tasks']} tasks of {known['id']} are still open.",
+            f"Open tasks of {known['id']}: {known['open_tasks']}.",
             f"loom tasks --open --project {known['id']}",
         )
     ask(home, RemoveProject(project=known["id"]))
