@@ -19,13 +19,12 @@ from loom.kernel.facts import (
     Shown,
 )
 from loom.kernel.flow import Agent, Bundle, Fanout, Finalize, Spawn, Stage, Step
-from loom.kernel.values import TROUBLE, AnswerWord, Capability
+from loom.kernel.values import TROUBLE, WAIVED, AnswerWord, Capability
 
 KERNEL_FACTS: Mapping[str, tuple[str, ...]] = {"flow_pinned": BOOL}
 """Facts that the kernel records by itself: whether the flow was named at submit."""
 JUDGEMENTS = ("approve", "block")
-CHECK_OUTCOMES = ("passed", "failed", "skipped", "not_applicable", "waived")
-WAIVED = "waived"
+CHECK_OUTCOMES = ("passed", "failed", "skipped", "not_applicable", WAIVED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from loom.kernel.attempts import ready_afresh
 from loom.kernel.closing import stop_running
 from loom.kernel.effects import SetWake
 from loom.kernel.facts import live_blockers
-from loom.kernel.flow import Finalize
+from loom.kernel.flow import Finalize, Gate
 from loom.kernel.limits import ATTEMPTS_PER_TASK, MAX_INTEGER, ROUNDS_PER_TASK, TASK_WALL_MS
 from loom.kernel.stages import (
     conclude,
@@ -33,6 +33,7 @@ from loom.kernel.values import (
     NO_TEXT,
     REVIEW,
     TROUBLE,
+    WAIVED,
     AnswerWord,
     Counts,
     Evidence,
@@ -46,7 +47,6 @@ from loom.kernel.values import (
 )
 from loom.kernel.work import Refused, Work
 
-WAIVED = "waived"
 RAISABLE = ("attempts", "rounds", "tokens", "cost", "wall_ms")
 
 
@@ -161,7 +161,8 @@ def _follow(work: Work, command: c.Answer, gate: GateState, parked: Parked | Non
 
 
 def _accept_as_it_is(work: Work, gate: GateState) -> None:
-    """Go on from trouble: what failed stays without result, by the person's word; the next stage follows."""
+    """Go on from trouble: what failed stays without result, by the person's word. A stage goes where it leads when nothing of
+    what was accepted stands in the way; a decision is taken again, now that nothing does."""
     draft = work.draft
     for state in draft.spawns:
         if state.status is SpawnStatus.FAILED:
@@ -170,10 +171,10 @@ def _accept_as_it_is(work: Work, gate: GateState) -> None:
                 waived = Evidence(REVIEW + state.agent, draft.subject, WAIVED, work.principal)
                 work.emit(e.EvidenceRecorded(evidence=waived, spawn=state.id))
     record_approval(work, TROUBLE, gate.subject, work.principal)
-    if isinstance(work.stage, Finalize):
+    if isinstance(work.stage, Gate | Finalize):
         work.goto = (draft.stage, ())
     else:
-        go_next(work)
+        leave(work, as_it_is=True)
 
 
 def _revise(work: Work, command: c.Answer, gate: GateState) -> None:

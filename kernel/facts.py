@@ -10,7 +10,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
-from loom.kernel.values import Evidence, Finding, FindingStatus, Origin, Pairs, PrincipalKind, Severity, get
+from loom.kernel.values import (
+    REVIEW,
+    WAIVED,
+    Evidence,
+    Finding,
+    FindingStatus,
+    Origin,
+    Pairs,
+    PrincipalKind,
+    Severity,
+    get,
+)
 
 YES = "yes"
 NO = "no"
@@ -27,7 +38,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """The agent's latest outcome is `word`."""
+    """The agent's latest outcome is `word`. What a person waived about the present subject counts as not said."""
 
     agent: str
     word: str
@@ -106,10 +117,18 @@ class View:
         return value
 
     def said(self, agent: str) -> str:
-        """The latest outcome of an agent, "" when it did not run in this round."""
+        """The latest outcome of an agent; "" when it did not run in this round, or when a person waived its review."""
         word = get(self._task.outcomes, agent, "")
+        if word and self._waived(agent):
+            self.reads.append(f"said {agent}={WAIVED}")
+            return ""
         self.reads.append(f"said {agent}={word or '?'}")
         return word
+
+    def _waived(self, agent: str) -> bool:
+        """Whether a person accepted what this agent said about the present subject: then it stands in nobody's way."""
+        kind, subject = REVIEW + agent, self._task.subject
+        return any(e.kind == kind and e.outcome == WAIVED and e.subject == subject for e in self._task.evidence)
 
     def blockers(self, origin: Origin | None = None) -> tuple[Finding, ...]:
         """The open blocking findings."""

@@ -60,13 +60,16 @@ def go_next(work: Work) -> None:
     work.goto = (flow.stages[place].name, work.because())
 
 
-def leave(work: Work) -> None:
-    """The present stage has settled: take the first move whose guard holds, else the next stage."""
+def leave(work: Work, *, as_it_is: bool = False) -> None:
+    """The present stage has settled: take the first move whose guard holds, else the next stage. as_it_is: a person took it
+    as it stands, so that no word that was said before sends the work back or asks once more."""
     stage = work.stage
     if isinstance(stage, Spawn) and stage.chooses:
         _choose_flow(work, stage)
     on: tuple[On, ...] = () if isinstance(stage, Gate | Finalize) else stage.on
     for option in on:
+        if as_it_is and isinstance(option.move, Rework | Ask):
+            continue
         if holds(option.when, work.view):
             _move(work, option.move)
             return

@@ -140,6 +140,8 @@ class ParkCode(StrEnum):
 
 REVIEW = "review."
 """Evidence that a judging agent's word leaves is of the kind `review.<agent>`."""
+WAIVED = "waived"
+"""The outcome of a review that a person accepted as it is, or did without."""
 TROUBLE = "trouble"
 """The role of the gate that every parked task has open."""
 

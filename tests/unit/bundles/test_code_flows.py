@@ -123,6 +123,17 @@ def test_the_same_blocker_again_and_again_is_a_stall(code: Bundle) -> None:
     assert played.agents.count("implementer") <= 4
 
 
+@pytest.mark.parametrize("reviewer", ["correctness", "challenger"])
+def test_an_accepted_stall_needs_no_adjudicator(code: Bundle, reviewer: str) -> None:
+    """A person who accepts the blocker by name has decided; acceptance is next, and nobody runs a dispute any more."""
+    played = play(code, {reviewer: [block("f(0) fails")]})
+    (open_blocker,) = (finding.id for finding in played.task.findings)
+    before = len(played.agents)
+    played.answer("accept", accepts={open_blocker: "known"})
+    assert ["acceptance", "deliver"] == played.agents[before:]
+    assert accepted(played)
+
+
 def test_rounds_end_with_a_person(code: Bundle) -> None:
     """Another blocker every round uses the rounds up; exhaustion is never approval."""
     kinds = ("empty input", "a cycle", "two calls at once", "an old caller", "a closed stream", "no memory")
