@@ -45,7 +45,7 @@ class Reference:
 
 
 def split(chain: str) -> tuple[str, ...]:
-    """The references of `REF[,REF…]`, in order. A comma inside a path or model name does not separate."""
+    """The references of `REF[,REF…]`, in order. A comma inside a path does not separate."""
     return tuple(part.strip() for part in _BETWEEN.split(chain) if part.strip())
 
 
@@ -62,6 +62,10 @@ def parse_ref(text: str) -> Reference:
         raise BadReference(f"the model reference {text[:40]!r}… is longer than {MAX_REFERENCE} bytes")
     if family in PATHS:
         return Reference(family, rest)
+    if "," in rest:
+        raise BadReference(
+            f"{text!r} is not one model reference: each of a chain begins with its family, FAMILY:MODEL,FAMILY:MODEL"
+        )
     parts = _ADDRESS.split(rest, maxsplit=1)
     model, base_url = parts[0], parts[1] if len(parts) > 1 else ""
     if any(character.isspace() or not character.isprintable() for character in rest):

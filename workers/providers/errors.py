@@ -21,6 +21,7 @@ from typing import Any
 
 from loom.workers.protocol import ErrorClass
 from loom.workers.seams import HandsError
+from loom.workers.texts import MIN_SECRET
 
 MAX_DETAIL = 400
 """Characters of the API's own message that an error keeps."""
@@ -58,7 +59,9 @@ class Target:
     def scrub(self, text: str) -> str:
         """`text` without any key, on one line, bounded."""
         for secret in self.secrets:
-            if secret:
+            if (
+                len(secret) >= MIN_SECRET
+            ):  # "x" and "none" are what servers of one's own are given; they are in every sentence
                 text = text.replace(secret, f"«redacted:{self.key_name}»")
         return " ".join(text.split())[:MAX_DETAIL]
 

@@ -90,3 +90,11 @@ def test_strict_is_said_only_of_schemas_that_are() -> None:
 def test_where_a_family_is(family: str, given: str, environ: dict[str, str], url: str) -> None:
     """The binding's address, else the environment's, else the family's own."""
     assert url == OpenAIProvider(family, lambda name: None, environ).base_url(given)
+
+
+def test_a_key_that_is_a_common_word_is_not_looked_for() -> None:
+    """Servers of one's own are given "x" or "none" for a key; a real key is cut out, "none" stays a word."""
+    real, word = "sk-0123456789", "none"
+    said = f"there is none, not even {real}"
+    target = errors.Target("openai:m", "m", "OPENAI_API_KEY", "http://h", (real, word))
+    assert "there is none, not even «redacted:OPENAI_API_KEY»" == target.scrub(said)
