@@ -186,6 +186,12 @@ def _differs(field: dataclasses.Field[Any], names: dict[str, Any]) -> str:
         return "it is not None"
     if type(default) in (str, int, bool, tuple) and not default:
         return "it"
+    if dataclasses.is_dataclass(default) and not isinstance(default, type):
+        fields = dataclasses.fields(default)
+        if all(type(getattr(default, each.name)) in (str, int, bool) for each in fields) and not any(
+            getattr(default, each.name) for each in fields
+        ):
+            return " or ".join(f"it.{each.name}" for each in fields)  # a record's own __eq__ makes two tuples
     name = f"default_{field.name}"
     names[name] = default
     return f"it is not {name}" if isinstance(default, Enum) else f"it is not {name} and it != {name}"
