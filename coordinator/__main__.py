@@ -8,6 +8,7 @@ Exit codes: 0 left in order, 4 the home cannot be used (another coordinator, unw
 from __future__ import annotations
 
 import argparse
+import gc
 import ipaddress
 import os
 import secrets
@@ -28,6 +29,8 @@ from loom.kernel.values import get
 from loom.workers.protocol import LEASE_MS, MAX_SLOTS, PING_MS
 
 UNUSABLE = 4
+GC_THRESHOLDS = (50_000, 20, 100)
+"""New objects before the garbage collector looks at the youngest; rounds before it looks at the older ones."""
 WORKERS, SLOTS = 2, 4
 """Local workers, and attempts at once in each, when neither option nor setting says otherwise."""
 LEASE_MIN_MS = 600
@@ -48,6 +51,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(home: Home, options: argparse.Namespace) -> int:
     log = open_log(home.logs / "coordinator.log", pid=os.getpid())
+    # States and entries are trees of tuples without cycles: looking through all of them often only costs.
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     opened = open_home(home, version=loom.__version__, now_ms=time.time_ns() // 1_000_000)
     state = opened.core.head.home
     lease_ms = options.lease_ms or _setting(state, "lease_ms", LEASE_MS)
