@@ -11,7 +11,7 @@ import pytest
 
 from harness.cli import REPLIES, Cli, Script, git
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("git")]
+pytestmark = pytest.mark.needs("git")
 
 TASK = "The shares of a bill have to add up to the bill."
 

@@ -9,7 +9,7 @@ import pytest
 
 from harness.cli import Cli, Done, Script, eventually, git
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("git")]
+pytestmark = pytest.mark.needs("git")
 
 TASK = "The shares of a bill have to add up to the bill."
 

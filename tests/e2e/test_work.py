@@ -10,7 +10,7 @@ import pytest
 
 from harness.cli import REPLIES, Cli, Script, eventually, files_of, git, repository, sample
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("git")]
+pytestmark = pytest.mark.needs("git")
 
 ODD = ("with space.txt", "ümlaut.txt", "new\nline.txt", '"quoted".txt', "-dash.txt")
 
