@@ -250,6 +250,7 @@ class Client:
                 match message:
                     case Poke() | Live():
                         waited_ms = 0
+                        self._alive()
                         yield message
                     case Denied():
                         raise CallDenied(message)
@@ -289,14 +290,18 @@ class Client:
                     key,
                     nonce,
                 ):
-                    if self._starter is not None:
-                        self._starter.answered()
+                    self._alive()
                     return said
                 if isinstance(said, Denied) and said.key in ("", key):
                     raise CallDenied(said)
             wait_ms = min(2 * wait_ms, RESEND_MS)
             self._ensure()
         raise NoAnswer(f"The coordinator of {self.home.path} gave no answer within {timeout_ms} ms.")
+
+    def _alive(self) -> None:
+        """The coordinator spoke: whoever dies from now on did not fail to start."""
+        if self._starter is not None:
+            self._starter.answered()
 
     def _ensure(self) -> None:
         """A waiting client starts the coordinator again."""

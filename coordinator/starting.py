@@ -8,10 +8,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loom.coordinator.errors import HomeError, HomeLocked
+from loom.coordinator.errors import HomeError, HomeLocked, HomeUnwritable
 from loom.coordinator.home import Home
 
 TAIL_BYTES = 2_000
+OUTPUT_BYTES = 1024 * 1024
+"""What coordinators printed is thrown away when it is longer."""
 UNUSABLE = 4
 """How a coordinator ends that cannot use its home."""
 MAX_DEATHS = 3
@@ -33,10 +35,11 @@ class Starter:
     arguments: Sequence[str] = ()
     _child: subprocess.Popen[bytes] | None = None
     _deaths: int = 0
+    _said_before: int = 0
 
     def ensure(self) -> None:
-        """Start one if none holds the home. Raises CoordinatorFailed when the one that was started died; OSError's are
-        raised as the same."""
+        """Start one if none holds the home. Raises CoordinatorFailed when the one that was started died, or there could be
+        none; HomeUnwritable when the home cannot be written."""
         if self._child is not None:
             code = self._child.poll()
             if code is None:
@@ -62,7 +65,10 @@ class Starter:
         self.home.make()
         command = [sys.executable, "-m", "loom.coordinator", "--home", str(self.home.path), *self.arguments]
         try:
-            descriptor = os.open(self._output(), os.O_WRONLY | os.O_TRUNC | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = self._open_output()
+        except OSError as error:
+            raise HomeUnwritable(f"{self.home.path} cannot be written: {error.strerror}.") from error
+        try:
             try:
                 self._child = subprocess.Popen(
                     command,
@@ -77,6 +83,15 @@ class Starter:
         except OSError as error:
             raise CoordinatorFailed(f"The coordinator of {self.home.path} could not be started: {error}.") from error
 
+    def _open_output(self) -> int:
+        """Several clients may start one at the same time, and each has to find what its own said: nobody cuts off what
+        stands there, unless it is very much."""
+        descriptor = os.open(self._output(), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if os.fstat(descriptor).st_size > OUTPUT_BYTES:
+            os.ftruncate(descriptor, 0)
+        self._said_before = os.fstat(descriptor).st_size
+        return descriptor
+
     def _output(self) -> str:
         return str(self.home.logs / "coordinator.out")
 
@@ -84,6 +99,7 @@ class Starter:
         """The end of what it printed."""
         try:
             with open(self._output(), "rb") as file:
+                file.seek(self._said_before)
                 return file.read()[-TAIL_BYTES:].decode(errors="replace").strip() or "it said nothing"
         except OSError:
             return "it said nothing"

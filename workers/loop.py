@@ -34,6 +34,8 @@ from loom.workers.stub import FAMILY, Stub
 DRAINED = 256
 """Frames that are read in one round at most."""
 SEND_HWM = 10_000
+KEEP_AGAIN_MS = 500
+"""A disk that was full is tried again after this time."""
 LEAVE_MS = 2_000
 """How long what is still to be sent may take when the worker leaves."""
 
@@ -65,6 +67,7 @@ class Loop:
         self._sleeping: list[tuple[int, int, Assign]] = []
         self._slept = 0
         self._unkept: list[Report] = []
+        self._keep_again_ms = 0
         self._stopped = ""
         self._code: int | None = None
 
@@ -157,6 +160,7 @@ class Loop:
     def _carry_out(self, now_ms: int) -> None:
         """The actor's actions, and one fsync for all reports of this round."""
         answered: list[Report] = []
+        self._keep(now_ms)  # what could not be kept before
         while actions := self._actor.take_actions():
             for action in actions:
                 match action:
@@ -184,13 +188,14 @@ class Loop:
             self._spool.forget(answered)
 
     def _keep(self, now_ms: int) -> None:
-        if not self._unkept:
+        if not self._unkept or now_ms < self._keep_again_ms:
             return
         try:
             self._spool.keep(self._unkept)
         except OSError as error:
             self._log("spool_failed", error=str(error), reports=len(self._unkept))
-            return  # tried again in the next round; nothing is reported before it is durable
+            self._keep_again_ms = now_ms + KEEP_AGAIN_MS  # nothing is reported before it is durable
+            return
         kept, self._unkept = self._unkept, []
         for report in kept:
             self._actor.kept(report, now_ms)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import subprocess
 import threading
 import time
@@ -19,12 +20,16 @@ import pytest
 
 from harness.cli import Cli
 from harness.fabrics import STEPS, RealFabric, fabric, kill, until
+from loom.coordinator.api import Poke
+from loom.coordinator.errors import LoomError
 from loom.coordinator.rebuild import projections
 from loom.coordinator.starting import Starter
 
 WORKERS, SLOTS, LEASE_MS = 2, 4, 3_000
 SHORT, FULL = (8, 4), (20, 30)
 """(tasks, kills)."""
+KILLED = re.compile(r"ended with code (-9|0):")
+"""0: `kill` of the harness has asked the system for the code first."""
 WHATS = ("coordinator", "worker", "both")
 
 
@@ -95,8 +100,27 @@ def run(running: RealFabric, dice: random.Random, tasks: int, kills: int) -> Sto
             answered = running.submit(other, f"t{number}")
             late.append(answered.was or answered.outcome)
 
-    thread = threading.Thread(target=submit_late)
+    watcher = running.client()
+    pokes: list[int] = []
+    thrown: list[str] = []
+    over = threading.Event()
+
+    def follow() -> None:
+        """As `loom run` does: it waits for what is committed, whoever dies meanwhile."""
+        while not over.is_set():
+            try:
+                for said in watcher.watch(tick_ms=100):
+                    if isinstance(said, Poke):
+                        pokes.append(said.next_seq)
+                    if over.is_set():
+                        return
+            except LoomError as error:  # three in a row were killed before they said a word: then it may say so
+                if not KILLED.search(str(error)):
+                    thrown.append(str(error))
+
+    thread, following = threading.Thread(target=submit_late), threading.Thread(target=follow)
     thread.start()
+    following.start()
     try:
         for point in sorted(dice.sample(range(1, tasks * STEPS * 9 // 10), kills)):
             if dice.random() < 2 / 3:  # else: soon after the kill before, perhaps into a start
@@ -105,11 +129,15 @@ def run(running: RealFabric, dice: random.Random, tasks: int, kills: int) -> Sto
             storm.strike(dice.choice(WHATS))
         assert not running.done(tasks), "the storm was in the middle of the run"
         storm.goes_on(lambda: not thread.is_alive() and running.done(tasks), "all tasks are done", 90)
+        assert [] == thrown, "who follows the work is not thrown out"
     finally:
+        over.set()
+        following.join(10)
         thread.join(40)
         storm.close()
     assert ["applied"] * (tasks - tasks // 2) == late
     storm.look()
+    assert max(pokes) > 0
     return storm
 
 
@@ -133,7 +161,9 @@ def check_steps(running: RealFabric, storm: Storm, tasks: int) -> str:
     extra = len(starts) - tasks * STEPS
     assert 0 <= extra <= len(lost)
     assert extra <= storm.workers_killed * SLOTS, "only what a killed worker ran is run again"
-    assert {"reported", "lost"} >= {str(row[3]) for row in attempts}
+    never = {(str(attempt), str(fence)) for attempt, fence, _, end, _ in attempts if end == "undelivered"}
+    assert not never & set(starts), "what was said not to be delivered was started"
+    assert {"reported", "lost", "undelivered"} >= {str(row[3]) for row in attempts}
     return f"{dict(storm.kills)}, {len(starts)} starts, {extra} of them again, {len(lost)} attempts lost"
 
 

@@ -64,8 +64,12 @@ class RealFabric:
         texts: Sequence[SentText] = (),
     ) -> Answered:
         """A task of the bench bundle, its agents played by the stub."""
+        return client.call(self.order(task, flow=flow, text=text), task=task, key=key, texts=texts)
+
+    def order(self, task: str, *, flow: str = "main", text: Text = WORDS) -> Submit:
+        """What `submit` asks for."""
         bundle = registry.load("bench")
-        command = Submit(
+        return Submit(
             task=task,
             project="",
             bundle="bench",
@@ -80,7 +84,6 @@ class RealFabric:
             bindings=(AgentBinding("*", ("stub:stub",)),),
             caps=Caps(attempts=10_000),
         )
-        return client.call(command, task=task, key=key, texts=texts)
 
     # ------------------------------------------------------------------------------------------------- reading
 

@@ -139,7 +139,12 @@ def _disk(home: Home) -> Iterator[Line]:
 
 
 def _sync(home: Home) -> Iterator[Line]:
-    spent = health.sync_ms(_folder(home))
+    try:
+        spent = health.sync_ms(_folder(home))
+    except OSError as error:
+        said = f"{_folder(home)} cannot be written: {error.strerror}"
+        yield Line("fsync", "bad", said, "make it writable for you, or name another home in LOOM_HOME")
+        return
     if spent < health.HONEST_MS:
         yield Line(
             "fsync",
