@@ -142,6 +142,8 @@ class Queries:
     async def _attempt(self, row: Row, chain: list[str]) -> Row:
         await self._reader.unfold(row, texts=("message", "prompt", "output"), values=("transcript", "execution"))
         row["ref"] = chain[row["binding"]] if row["binding"] < len(chain) else ""
+        notes = (row["execution"] or {}).get("notes")
+        row["notes"] = await self._reader.show(msgspec.json.encode(notes).decode()) if notes else ""
         row["usage"] = {name: row.pop(name) for name in _USAGE}
         row["counted"], row["repaired"] = bool(row["counted"]), bool(row["repaired"])
         return row

@@ -35,6 +35,7 @@ from loom.kernel.values import (
     Origin,
     ParkCode,
     Place,
+    PrincipalKind,
     Severity,
     SpawnStatus,
     Text,
@@ -87,6 +88,8 @@ def ended(work: Work, command: c.AttemptEnded) -> None:
         raise Refused(
             "stale", f"attempt {command.attempt} of {command.spawn} is not running under fence {command.fence}"
         )
+    if work.principal.kind is PrincipalKind.WORKER and work.principal.id != state.worker:
+        raise Refused("stale", f"{command.spawn} was given to {state.worker}; {work.principal.id} cannot end it")
     if fault := malformed(command):
         raise Refused("malformed", f"the end of attempt {command.attempt} of {command.spawn} {fault}")
     command = _judged(work, state, command)
@@ -150,7 +153,7 @@ def _go_on(work: Work) -> None:
         failed = tuple(s.id for s in draft.spawns if s.status is SpawnStatus.FAILED)
         if failed:
             names = ", ".join(spawn.rsplit("/", 1)[-1] for spawn in failed)
-            park(work, ParkCode.SPAWN_FAILED, f"{names} failed: {_last_failure(work)}", failed)
+            park(work, ParkCode.SPAWN_FAILED, f"{names} failed: {_last_failure(work, failed)}", failed)
         elif draft.verdict is not Verdict.NONE:
             work.emit(e.TaskClosed(delivered=draft.spawns[-1].id))
         else:
@@ -160,10 +163,11 @@ def _go_on(work: Work) -> None:
     budget_gone(work)
 
 
-def _last_failure(work: Work) -> str:
-    for event in reversed(work.events):
-        if isinstance(event, e.SpawnFailed):
-            return event.reason.value or "see its attempts"
+def _last_failure(work: Work, failed: tuple[str, ...]) -> str:
+    """Why the last of these has no result; it may have failed long before its siblings ended."""
+    for finding in reversed(work.draft.findings):
+        if finding.spawn in failed and finding.report.origin is Origin.HARNESS:
+            return finding.report.message.value or "see its attempts"
     return "see its attempts"
 
 

@@ -102,7 +102,11 @@ def rework(work: Work, to: str) -> None:
         names = ", ".join(f.id for f in stalled)
         park(work, ParkCode.STALL, f"the same blocker came back after {STALL_REPEATS} reworks: {names}")
     elif draft.caps.rounds and draft.spent.rounds >= draft.caps.rounds:
-        park(work, ParkCode.ROUNDS, f"{draft.spent.rounds} rounds of rework are used up and blockers are still open")
+        park(
+            work,
+            ParkCode.ROUNDS,
+            f"{draft.spent.rounds} rounds of rework are used up, and the work would go back once more",
+        )
     else:
         go_back(work, to, counted=True)
 

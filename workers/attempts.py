@@ -285,7 +285,8 @@ class Attempt:
             shot = await workspaces.snapshot(workspace, message="a trial", date_ms=int(time.time() * 1000))
             folder = self._folder / f"trial-{next(count)}"
             try:
-                return checks.report(await self._checked(workspace.repository, shot.commit, sandbox, folder))
+                results = await self._checked(workspace.repository, shot.commit, sandbox, folder)
+                return "\n\n".join([*_left_out(shot), checks.report(results)])
             finally:
                 await asyncio.to_thread(remove_tree, folder)
 
@@ -361,6 +362,7 @@ class Attempt:
         """What the agent left, as a published commit."""
         self._progress("phase", "taking the change")
         shot = await workspaces.snapshot(workspace, message=self._message(), date_ms=int(time.time() * 1000))
+        self.notes.extend(_left_out(shot))
         return await self._published(workspace, shot)
 
     def _message(self) -> str:
@@ -378,3 +380,10 @@ class Attempt:
     async def _measured(self, ref: WorkspaceRef, commit: str) -> dict[str, str]:
         repository = await workspaces.open_repository(ref.source, mirrors=self._means.mirrors)
         return await workspaces.measure(repository, self.assign.measures, base=ref.base or ref.commit, commit=commit)
+
+
+def _left_out(shot: workspaces.Snapshot) -> tuple[str, ...]:
+    """What the person who reads the record, and the agent that asks for checks, should know of the snapshot."""
+    if not shot.newly_ignored:
+        return ()
+    return (f"not part of the result, since the changed .gitignore hides it: {', '.join(shot.newly_ignored)}",)

@@ -55,7 +55,7 @@ def _by(found: dict[str, Any]) -> str:
 
 
 def _waits(found: dict[str, Any]) -> None:
-    gate = next((each for each in found["gates"] if each["status"] == "open"), None)
+    gate = open_gate_of(found)
     if gate is None:
         click.secho("? waits", fg="yellow", bold=True)
         return
@@ -64,6 +64,11 @@ def _waits(found: dict[str, Any]) -> None:
         _line("why", gate["reason"])
     for blocker in gate["blockers"]:
         _line("blocker", f"{blocker['id']} {output.line_of(blocker['message'], 120)}")
+
+
+def open_gate_of(found: dict[str, Any]) -> dict[str, Any] | None:
+    """The gate at which a person is asked now."""
+    return next((each for each in found["gates"] if each["status"] == "open"), None)
 
 
 def _answer(found: dict[str, Any]) -> None:
@@ -125,9 +130,9 @@ def cost(found: dict[str, Any]) -> str:
 def _next(found: dict[str, Any], code: int, branch: str) -> None:
     task = found["task"]["id"]
     if code == WAITING:
-        gate = next((each for each in found["gates"] if each["status"] == "open"), None)
+        gate = open_gate_of(found)
         if gate is not None:
-            _line("answer", f"loom answer {gate['id']} {_example(gate)}")
+            _line("answer", how_to_answer(gate))
             _line("look", f"loom show {task} · loom diff {task} · loom gates")
         return
     if branch:
@@ -139,8 +144,8 @@ def _next(found: dict[str, Any], code: int, branch: str) -> None:
     _line("prove", f"loom replay {task}")
 
 
-def _example(gate: dict[str, Any]) -> str:
-    """The answers, written as they have to be typed."""
+def how_to_answer(gate: dict[str, Any]) -> str:
+    """The answers that a gate offers, written as they have to be typed."""
     words = []
     for word in gate["answers"]:
         if word == "accept":
@@ -151,4 +156,4 @@ def _example(gate: dict[str, Any]) -> str:
             words.append("raise --budget USD" if "cost" in str(gate["because"]) else "raise")
         else:
             words.append(word)
-    return " | ".join(words)
+    return f"loom answer {gate['id']} {' | '.join(words)}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from loom.transports.cli import homes, output, reading
-from loom.transports.cli.ending import branch_of
+from loom.transports.cli.ending import branch_of, how_to_answer, open_gate_of
 from loom.transports.cli.options import as_json
 from loom.transports.cli.picture import BAD_WORDS
 from loom.transports.errors import UsageProblem
@@ -66,6 +66,7 @@ def show(context: click.Context, task: str, prompts: bool, outputs: bool, as_jso
         output.print_json(found)
         return
     _print_head(found["task"], branch_of(found))
+    _print_gate(found)
     for spawn in found["spawns"]:
         _print_spawn(spawn, prompts, outputs)
     _print_findings(found["findings"])
@@ -86,9 +87,16 @@ def _print_head(task: dict[str, Any], branch: str) -> None:
     say(
         f"cost      {output.money(task['cost'])}{output.unpriced(task['unpriced'])} · {output.count(task['tokens'])} tokens · {task['attempts']} attempts"
     )
-    if task["gate"]:
-        say(f"waits     gate {task['gate']}: loom gates")
-    say()
+
+
+def _print_gate(found: dict[str, Any]) -> None:
+    """What the task waits for: which decision, why, and what can be said."""
+    gate = open_gate_of(found)
+    if gate is not None:
+        output.say(f"waits     for you: {gate['role']}, gate {gate['id']}")
+        output.say(output.clean(f"why       {gate['reason']}"))
+        output.say(f"answer    {how_to_answer(gate)}")
+    output.say()
 
 
 def _print_spawn(spawn: dict[str, Any], prompts: bool, outputs: bool) -> None:
@@ -109,6 +117,8 @@ def _print_spawn(spawn: dict[str, Any], prompts: bool, outputs: bool) -> None:
             output.say(
                 f"    try {attempt['number']}: {attempt['error_class'] or attempt['end']}: {output.line_of(attempt['message'], output.room(24))}"
             )
+        for note in attempt["notes"].splitlines():
+            output.say(f"    note: {output.line_of(note, output.room(10))}")
     for name, wanted in (("prompt", prompts), ("output", outputs)):
         if wanted and spawn[name]:
             output.say(_indented(f"--- {name}\n{spawn[name].rstrip()}"))
@@ -132,6 +142,9 @@ def _print_findings(findings: list[dict[str, Any]]) -> None:
             output.clean(f"  {each['id']:<4} {each['severity']:<9} {each['status']:<11} {each['agent']}  {where}")
         )
         output.say(f"       {output.line_of(each['message'], output.room(7))}")
+        if each["accepted_by"] and each["reason"]:
+            said = output.line_of(each["reason"], output.room(40))
+            output.say(output.clean(f"       accepted by {each['accepted_by']['id']}: {said}"))
 
 
 def _print_decisions(found: dict[str, Any]) -> None:

@@ -239,14 +239,14 @@ async def without_ignored(git: Git, paths: list[bytes], *options: str) -> list[b
 
 
 async def _newly_ignored(git: Git, workspace: Workspace) -> tuple[str, ...]:
-    """Files hidden now that the .gitignore files of the workspace's commit would not hide; tools' caches are not named."""
+    """Files hidden now that the .gitignore files of the base would not hide; tools' caches are not named."""
     output = await git.run("ls-files", "-z", "--others", "--ignored", "--exclude-standard")
     ignored = [path for path in output.split(b"\0")[:-1] if not CACHES.union({LOOM}).intersection(path.split(b"/"))]
     if not ignored:
         return ()
     with _OwnIndex(workspace.scratch) as index, tempfile.TemporaryDirectory(dir=workspace.scratch) as rules:
         before = Git(directory=git.directory, tree=Path(rules), index=index)
-        await before.run("read-tree", workspace.commit)
+        await before.run("read-tree", workspace.base)
         files = [path for path in await _tracked(before) if os.path.basename(path) == b".gitignore"]
         await before.run("checkout-index", "-z", "--stdin", stdin=b"".join(path + b"\0" for path in files))
         new = [quote_path(path) for path in sorted(await without_ignored(before, ignored, "--no-index"))]

@@ -340,3 +340,14 @@ def test_loom_itself_may_cancel() -> None:
     player = Player(TOY)
     player.do(c.Cancel(), CORE)
     assert "cancelled" == player.task.verdict
+
+
+def test_the_reason_of_trouble_is_the_failures_own() -> None:
+    """A sibling that ends after the one that failed does not take the reason away."""
+    player = Player(FANOUT)
+    player.report("worker", subject="s1")
+    for _ in range(2):
+        player.fail("reviewer1", "permanent", "no key")
+    player.report("reviewer2")
+    player.report("reviewer3")
+    assert ["reviewer1 failed: no key"] == [parked.reason.value for parked in player.happened(e.TaskParked)]

@@ -153,6 +153,9 @@ def test_hidden_file_is_not_in_the_commit(place: Place) -> None:
     fresh = do(checkout(place.workspace.repository, shot.commit, place.root / "fresh"))
     assert not (fresh / "helper.py").exists()
     assert (fresh / "a.py").exists()
+    place.workspace = place.prepare(shot.commit, "next")
+    write(place.tree, {"helper.py": "x", "build/x": ""})
+    assert ("helper.py",) == place.snap().newly_ignored, "it is measured at the base, in every round"
 
 
 def test_tracked_file_stays_tracked(place: Place) -> None:
