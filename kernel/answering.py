@@ -233,7 +233,8 @@ def _raise(work: Work, command: c.Answer, parked: Parked | None) -> None:
     caps = work.draft.caps
     raises = command.raises or (_default_raise(work, parked) if parked else ())
     for name, amount in raises:
-        if name not in RAISABLE or not 0 < getattr(caps, name) < amount:
+        cap = getattr(caps, name, 0) or (TASK_WALL_MS if name == "wall_ms" else 0)
+        if name not in RAISABLE or not 0 < cap < amount:
             raise Refused("not_a_raise", f"{name}={amount} does not raise a budget of the task")
     work.emit(e.BudgetRaised(caps=raises, by=work.principal))
     for name, amount in raises:
@@ -263,7 +264,7 @@ def _default_raise(work: Work, parked: Parked) -> Counts:
         case ParkCode.ROUNDS:
             return (("rounds", caps.rounds + ROUNDS_PER_TASK),)
         case ParkCode.WALL:
-            return (("wall_ms", caps.wall_ms * 2),)
+            return (("wall_ms", (caps.wall_ms or TASK_WALL_MS) * 2),)
         case ParkCode.TOKENS:
             return (("tokens", max(caps.tokens, spent.tokens) * 2),)
         case ParkCode.COST:

@@ -90,7 +90,7 @@ async def test_what_a_task_does(queries: Queries, ledger: Ledger) -> None:
     fresh = list(ledger.tasks)[1]
     steps: list[Callable[[], bool]] = [
         lambda: ledger.take(
-            fresh, SYSTEM, c.Grant(ledger.tasks[fresh].spawns[0].id, 1, 1, "w", "b", 0, "", 0, Bound.NONE)
+            fresh, SYSTEM, c.Grant(ledger.tasks[fresh].spawns[0].id, 1, 1, "w1", "b", 0, "", 0, Bound.NONE)
         ),
         lambda: ledger.take(fresh, PERSON, c.Pause()),
         lambda: ledger.take(fresh, PERSON, c.Resume()),

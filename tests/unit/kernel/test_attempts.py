@@ -29,7 +29,7 @@ from loom.kernel import limits
 from loom.kernel.effects import Offer, StopAttempt
 from loom.kernel.facts import All, Blocked
 from loom.kernel.flow import Agent, Ask, Flow, On, Rule, Spawn
-from loom.kernel.values import Bound, Capability, End, ErrorClass, SpawnStatus, Usage
+from loom.kernel.values import Bound, Capability, End, ErrorClass, Principal, PrincipalKind, SpawnStatus, Usage
 
 ONE = {"bindings": ()}
 
@@ -581,3 +581,16 @@ def test_the_delivery_needs_no_budget() -> None:
     player.report("worker", subject="s1", cost=150)
     player.grant("deliver", bound=Bound.NONE)
     assert SpawnStatus.GRANTED is player.spawn("deliver").status
+
+
+def test_a_worker_ends_its_own_attempts_only() -> None:
+    """Another worker's report changes nothing, whatever it says; the one that was granted still ends it."""
+    player = Player(TOY)
+    player.grant("worker")
+    stranger = Principal("evil", PrincipalKind.WORKER, "fabric")
+    before = player.task
+    forged = player.reporting(player.rules.agents["worker"], subject="s1")
+    assert "stale" == player.refused(forged, stranger)
+    assert before == player.task
+    player.do(forged)
+    assert "SpawnSettled" in player.kinds()

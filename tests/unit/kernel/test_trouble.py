@@ -351,3 +351,12 @@ def test_the_reason_of_trouble_is_the_failures_own() -> None:
     player.report("reviewer2")
     player.report("reviewer3")
     assert ["reviewer1 failed: no key"] == [parked.reason.value for parked in player.happened(e.TaskParked)]
+
+
+def test_a_raise_leads_on_without_a_cap_too() -> None:
+    """wall_ms 0 is the longest that any task has; when it is used up, the offered raise goes on."""
+    player = Player(TOY, {"caps": caps(wall_ms=0)})
+    due(player, "wall")
+    assert "raise" in player.offers
+    player.answer("raise")
+    assert ("", 2 * limits.TASK_WALL_MS) == (player.parked, player.task.caps.wall_ms)
