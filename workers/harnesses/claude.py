@@ -86,6 +86,8 @@ class ClaudeHarness:
         if program is None:
             raise HandsError(ErrorClass.PERMANENT, f"{job.binding.ref}: Claude Code is not on this worker's PATH")
         login = await asyncio.to_thread(log_in, job.binding.ref, hands.secret, job.scratch / "home", self._user)
+        if job.capability == Capability.EDIT:
+            login.leave_there()
         invocation = await asyncio.to_thread(self.prepare, job, program, login, hands.sandbox.kind)
         stream = ClaudeStream(job.binding.ref, login.name, hands.progress)
         used = hands.sandbox.used(invocation.command, login.sentence)

@@ -3,8 +3,9 @@
 A key or token by name goes into the tool's environment, and its HOME is a private directory of the attempt. Without one, the
 user's login is used: a *copy* of its credentials file lies in that private HOME. The directory itself is not given away: an agent
 that could write the user's `~/.claude/settings.json` could set a hook that runs later, outside. A login that the tool
-refreshed meanwhile is brought back, or the user would be logged out. Where the login is in the system's keychain (macOS),
-only the user's own HOME serves.
+refreshed meanwhile is brought back, or the user might be logged out; but never from a job in which the agent can write files
+or run commands: nobody could tell its forgery from the tool's own word. Where the login is in the system's keychain
+(macOS), only the user's own HOME serves.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable
@@ -23,6 +25,8 @@ from loom.workers.seams import HandsError
 
 NAMES = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
 MAX_FILE = 16 * 1024 * 1024
+MAX_LOGIN = 64 * 1024
+"""Bytes of a login that is brought back."""
 _ACCOUNT = ("oauthAccount", "userID", "hasCompletedOnboarding", "installMethod")
 """What of ~/.claude.json a login needs; the rest is the user's projects and history."""
 _LOGIN = "claudeAiOauth"
@@ -39,12 +43,20 @@ class Login:
     original: Path | None = None
     copied: bytes = b""
 
+    def leave_there(self) -> None:
+        """For a job whose agent can write to this HOME: nothing of it goes back to the user, and the sentence says so."""
+        if self.original is not None:
+            self.original = None
+            self.sentence += (
+                "; had the tool refreshed it, that was not taken back, since the agent could have written it"
+            )
+
     def bring_back(self) -> None:
         """Writes a login that was refreshed by the tool back to the user's, if nobody else changed that meanwhile."""
         if self.original is None:
             return
         with contextlib.suppress(OSError, ValueError):
-            now = (self.home / ".claude" / ".credentials.json").read_bytes()
+            now = _bounded(self.home / ".claude" / ".credentials.json")
             if now == self.copied or self.original.read_bytes() != self.copied or not _newer(now, self.copied):
                 return
             handle, name = tempfile.mkstemp(prefix=".credentials-", dir=self.original.parent)
@@ -95,6 +107,18 @@ def _copied(credentials: Path, account: Path, home: Path) -> Login | None:
     _write(home / ".claude.json", json.dumps(kept | {"hasCompletedOnboarding": True}).encode())
     sentence = f"the agent could read a copy of the Claude login ({credentials})"
     return Login(home, "the Claude login", sentence, original=credentials, copied=data)
+
+
+def _bounded(path: Path) -> bytes:
+    """A small regular file. Raises OSError for anything else: a link is not followed, a pipe is not waited for."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(f"{path}: is not a regular file")
+        data = file.read(MAX_LOGIN + 1)
+    if len(data) > MAX_LOGIN:
+        raise OSError(f"{path}: more than {MAX_LOGIN} bytes")
+    return data
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from loom.workers.harnesses.claude_login import is_logged_in, log_in
+from loom.workers.harnesses.claude import ClaudeHarness
+from loom.workers.harnesses.claude_login import MAX_LOGIN, Login, is_logged_in, log_in
 from loom.workers.harnesses.claude_stream import ClaudeStream
-from loom.workers.protocol import ErrorClass
-from loom.workers.seams import HandsError
+from loom.workers.processes import run
+from loom.workers.protocol import Binding, Bound, Capability, ErrorClass
+from loom.workers.sandboxes import NoSandbox
+from loom.workers.seams import Hands, HandsError, Job, Position, Provider
 
 LOGIN = {"claudeAiOauth": {"accessToken": "a", "refreshToken": "r", "expiresAt": 1_000}}
 
 
 def no_key(name: str) -> str | None:
     return None
+
+
+def no_provider(family: str) -> Provider:
+    raise AssertionError(family)
 
 
 def stream(*lines: dict[str, Any]) -> ClaudeStream:
@@ -141,3 +150,64 @@ def test_only_a_refreshed_login_is_brought_back(tmp_path: Path, written: Any, th
     login.bring_back()
     assert wanted == json.loads(original.read_text())["claudeAiOauth"]["accessToken"]
     assert [".credentials.json"] == [path.name for path in original.parent.iterdir()]
+
+
+def borrowed(root: Path) -> tuple[Login, Path, Path]:
+    """A login, the user's credentials and the copy that an agent may reach."""
+    original = root / ".claude" / ".credentials.json"
+    original.parent.mkdir()
+    original.write_text(json.dumps(LOGIN))
+    return log_in("claude:m", no_key, root / "own", root), original, root / "own" / ".claude" / ".credentials.json"
+
+
+REFRESHED = {"claudeAiOauth": {"accessToken": "b", "refreshToken": "s", "expiresAt": 2_000}}
+
+
+def test_a_login_is_brought_back_from_a_small_regular_file_only(tmp_path: Path) -> None:
+    """A link, a pipe that nobody writes to and a huge file are left alone, and nobody waits for them."""
+    login, original, copy = borrowed(tmp_path)
+    (tmp_path / "elsewhere").write_text(json.dumps(REFRESHED))
+    copy.unlink()
+    copy.symlink_to(tmp_path / "elsewhere")
+    login.bring_back()
+    copy.unlink()
+    os.mkfifo(copy)
+    login.bring_back()
+    copy.unlink()
+    copy.write_text(json.dumps(REFRESHED) + " " * MAX_LOGIN)
+    login.bring_back()
+    assert LOGIN == json.loads(original.read_text())
+    copy.write_text(json.dumps(REFRESHED))
+    login.bring_back()
+    assert REFRESHED == json.loads(original.read_text())
+
+
+@pytest.mark.parametrize(("capability", "kept"), [(Capability.EDIT, True), (Capability.READ, False)])
+def test_no_login_comes_back_from_a_job_that_can_write(tmp_path: Path, capability: Capability, kept: bool) -> None:
+    """An editing agent could forge a login: the user's stays as it was, and the record says so."""
+    original = tmp_path / ".claude" / ".credentials.json"
+    original.parent.mkdir()
+    original.write_text(json.dumps(LOGIN))
+    program = tmp_path / "claude"
+    result = json.dumps({"type": "result", "subtype": "success", "is_error": False, "result": "fine"})
+    program.write_text(
+        f"#!/bin/sh\ncat >/dev/null\necho '{json.dumps(REFRESHED)}' > $HOME/.claude/.credentials.json\necho '{result}'\n"
+    )
+    program.chmod(0o755)
+    for name in ("own", "tree"):
+        (tmp_path / name).mkdir()
+    job = Job(
+        binding=Binding(ref="claude:m", family="claude", model="m"),
+        capability=capability,
+        system="",
+        prompt="",
+        position=Position("a", "s", 0, 0),
+        bound=Bound(wall_ms=30_000),
+        workspace=tmp_path / "tree",
+        scratch=tmp_path / "own",
+    )
+    hands = Hands(sandbox=NoSandbox(), run=run, provider=no_provider, secret=no_key)
+    reply = asyncio.run(ClaudeHarness(str(program), user=tmp_path).run(job, hands))
+    assert "fine" == reply.text
+    assert (LOGIN if kept else REFRESHED) == json.loads(original.read_text())
+    assert kept == ("not taken back" in reply.sandbox.credentials)
