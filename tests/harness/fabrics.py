@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 
 from loom.bundles import registry
@@ -134,15 +135,24 @@ class RealFabric:
         for client in self.clients:
             client.starts_nothing()
         end = time.monotonic() + 10
-        while (pids := [self.home.running(), *self.worker_pids()]) != [0]:
+        while pids := self._processes():
             for pid in pids:
-                if pid:
-                    kill(pid)
+                kill(pid)
             if time.monotonic() > end:
                 break
             time.sleep(0.01)
         for client in self.clients:
             client.close()
+
+    def _processes(self) -> list[int]:
+        """Everything that was started on this home; a worker that just starts has no lock yet, and would stay."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                here = any(str(self.home.path) in word for word in process.cmdline())
+                if here and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process.pid)
+        return found
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
