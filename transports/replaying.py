@@ -49,20 +49,25 @@ def _records(loop: asyncio.AbstractEventLoop, queries: Queries, task: str | None
             seq, body = loop.run_until_complete(anext(entries))
         except StopAsyncIteration:
             return
-        entry = decode_entry(body)
-        yield Record(
-            seq=seq,
-            task=entry.task,
-            n=entry.n,
-            now_ms=entry.now_ms,
-            principal=entry.principal,
-            command=entry.command,
-            events=entry.events,
-            outcome=entry.outcome.value,
-            unanswered=entry.unanswered,
-            home_reads=entry.home_reads,
-            rules_digest=entry.rules.digest,
-        )
+        yield record_of(seq, body)
+
+
+def record_of(seq: int, body: str) -> Record:
+    """An entry's body as replay reads it. Raises CodecError."""
+    entry = decode_entry(body)
+    return Record(
+        seq=seq,
+        task=entry.task,
+        n=entry.n,
+        now_ms=entry.now_ms,
+        principal=entry.principal,
+        command=entry.command,
+        events=entry.events,
+        outcome=entry.outcome.value,
+        unanswered=entry.unanswered,
+        home_reads=entry.home_reads,
+        rules_digest=entry.rules.digest,
+    )
 
 
 def _rules(loop: asyncio.AbstractEventLoop, queries: Queries) -> Callable[[str], Rules]:

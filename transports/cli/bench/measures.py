@@ -5,14 +5,13 @@ from __future__ import annotations
 import sqlite3
 import statistics
 import time
-from collections.abc import Iterator
 
 from loom.bundles import registry
 from loom.coordinator.codec import encode_events
-from loom.coordinator.entry import decode_entry
-from loom.kernel.replay import Record, replay
+from loom.kernel.replay import replay
 from loom.kernel.work import rules_for
 from loom.transports.cli.bench.rig import CALLS, STAGES, WAIT_S, Rig
+from loom.transports.replaying import record_of
 
 IN_FLIGHT = {1: 40, 16: 240, 128: 640, 1000: 1000}
 """Tasks in flight → tasks run."""
@@ -51,30 +50,12 @@ def replayed(rig: Rig) -> float:
     with sqlite3.connect(f"file:{rig.home.database}?mode=ro", uri=True) as connection:
         bodies = [row[0] for row in connection.execute("SELECT body FROM entry ORDER BY seq LIMIT 12000")]
     connection.close()
-    records = list(_records(bodies))
+    records = [record_of(seq, body) for seq, body in enumerate(bodies)]
     began = time.perf_counter()
     outcome = replay(records, lambda digest: rules, encode_events)
     if outcome.difference is not None:
         raise RuntimeError(f"replay differs at entry {outcome.difference.seq}")
     return outcome.ticks / (time.perf_counter() - began)
-
-
-def _records(bodies: list[str]) -> Iterator[Record]:
-    for seq, body in enumerate(bodies):
-        entry = decode_entry(body)
-        yield Record(
-            seq=seq,
-            task=entry.task,
-            n=entry.n,
-            now_ms=entry.now_ms,
-            principal=entry.principal,
-            command=entry.command,
-            events=entry.events,
-            outcome=entry.outcome.value,
-            unanswered=entry.unanswered,
-            home_reads=entry.home_reads,
-            rules_digest=entry.rules.digest,
-        )
 
 
 def submit_to_first_agent(rig: Rig) -> float:
