@@ -52,7 +52,7 @@ def _records(loop: asyncio.AbstractEventLoop, queries: Queries, task: str | None
         yield record_of(seq, body)
 
 
-def record_of(seq: int, body: str) -> Record:
+def record_of(seq: int, body: bytes | str) -> Record:
     """An entry's body as replay reads it. Raises CodecError."""
     entry = decode_entry(body)
     return Record(
