@@ -359,3 +359,17 @@ def test_a_probe_runs_the_tool() -> None:
     assert ApiHarness().probe().works
     if CLAUDE:
         assert "Claude Code" in ClaudeHarness(CLAUDE).probe().version
+
+
+@pytest.mark.parametrize("path", ['"abc', '"\\999"', "a" * 300, "a\0b", "a\ud800b", "l", "a.py/x"])
+async def test_a_path_that_is_none_is_told_to_the_model(api: StandIn, tmp_path: Path, path: str) -> None:
+    """Badly quoted, too long, half a character, a link in a circle: the model is told, and the attempt goes on."""
+    subject = made("api", api, tmp_path)
+    (subject.tree / "l").symlink_to("l")
+    calls = (Use("read", path=path), Use("write", path=path, content="x"), Use("remove", path=path + "?"),
+             Use("list", path=path), Use("search", pattern="x", path=path))  # fmt: skip
+    subject.script(*calls, Say("done"))
+    reply = await subject.run(subject.job())
+    assert "done" == reply.text
+    assert len(calls) == reply.transcript.count(" refuses\n")
+    reply.transcript.encode()

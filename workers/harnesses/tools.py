@@ -83,24 +83,32 @@ class Toolbox:
         if name not in self._names or self._tree is None:
             raise Refused(f"there is no tool {name}; there are: {', '.join(sorted(self._names)) or 'none'}")
         if UNREADABLE in arguments:
-            raise Refused("the arguments are not a JSON object")
+            raise Refused("the arguments are not a JSON object of whole characters")
         given = _Arguments(arguments)
+        if name == "run_checks":
+            return await self._checks()
+        try:
+            return await self._in(self._tree, name, given)
+        except (ValueError, OSError) as error:
+            # A path that no file can have (badly quoted, too long, half a character) is the model's to mend, like any other.
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise Refused(f"{name} could not be done: {why}") from error
+
+    async def _in(self, tree: Tree, name: str, given: _Arguments) -> str:
+        """One call of a file tool."""
         match name:
             case "list":
-                return self._tree.list(given.text("path", "."))
+                return tree.list(given.text("path", "."))
             case "read":
-                return self._tree.read(given.text("path"), given.number("first", 1), given.number("lines", 1_000))
+                return tree.read(given.text("path"), given.number("first", 1), given.number("lines", 1_000))
             case "search":
-                return await self._search(self._tree, given.text("pattern"), given.text("path", "."))
+                return await self._search(tree, given.text("pattern"), given.text("path", "."))
             case "edit":
-                every = arguments.get("every") is True
-                return self._tree.edit(given.text("path"), given.text("old"), given.text("new"), every)
+                return tree.edit(given.text("path"), given.text("old"), given.text("new"), given.flag("every"))
             case "write":
-                return self._tree.write(given.text("path"), given.text("content"))
-            case "remove":
-                return self._tree.remove(given.text("path"))
+                return tree.write(given.text("path"), given.text("content"))
             case _:
-                return await self._checks()
+                return tree.remove(given.text("path"))
 
     async def _search(self, tree: Tree, pattern: str, path: str) -> str:
         # grep, not re: a pattern that never ends is a process that a limit can end.
@@ -145,6 +153,9 @@ class _Arguments:
         if not isinstance(value, str):
             raise Refused(f"the argument {name} is missing or not a text")
         return value
+
+    def flag(self, name: str) -> bool:
+        return self._given.get(name) is True
 
     def number(self, name: str, default: int) -> int:
         value = self._given.get(name, default)

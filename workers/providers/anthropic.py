@@ -124,7 +124,7 @@ class AnthropicProvider:
             if block.type == "tool_use" and block.name == OUTPUT_TOOL:
                 text = json.dumps(block.input, ensure_ascii=False)
             elif block.type == "tool_use":
-                arguments = block.input if isinstance(block.input, dict) else {common.UNREADABLE: str(block.input)}
+                arguments = common.arguments_of(json.dumps(block.input))
                 calls.append(ToolCall(block.id, block.name, dict(arguments)))
         stop = "tool" if calls else "length" if message.stop_reason == "max_tokens" else "end"
         usage = _usage(message, own_server=target.base_url != BASE_URL)

@@ -64,9 +64,11 @@ def digest(request: ModelRequest) -> str:
 
 def arguments_of(raw: str) -> dict[str, object]:
     """The arguments of a tool call; what is not a JSON object stands whole under `_unreadable`, for the tool to refuse."""
+    raw = raw.encode("utf-8", "replace").decode()
     try:
         found = json.loads(raw or "{}")
-    except json.JSONDecodeError:
+        json.dumps(found, ensure_ascii=False).encode()  # half a character could be neither recorded nor sent back
+    except (ValueError, RecursionError):
         return {UNREADABLE: raw}
     return found if isinstance(found, dict) else {UNREADABLE: raw}
 
