@@ -98,8 +98,7 @@ def test_accepting_over_a_blocker_takes_a_reason(loom: Cli, project: Path, tmp_p
     for line in lines:
         if line.get("agent") == "challenger" or (line.get("iteration") == 2 and line["agent"] != "acceptance"):
             del line["iteration"]
-    approval = {"outcome": "approve", "summary": "Accepted by a person.", "findings": []}
-    replies = Script(lines).say("adjudicator", "adjudicate", approval).write(tmp_path / "replies.jsonl")
+    replies = Script(lines).write(tmp_path / "replies.jsonl")
     done = start(loom, project, "--model", f"*=recorded:{replies}")
     assert 3 == done.code, done
     task = done.json["task"]["id"]
