@@ -7,12 +7,14 @@ that died leaves its spool to the next one of the same name, which reports again
     record = length (4 bytes) ‖ CRC-32 (4 bytes) ‖ payload;   payload = "R" ‖ Report as JSON  |  "F" ‖ [attempt, fence]
 
 A torn record at the end (the process died while it wrote) is cut off. An answered report is marked without an fsync: should
-the mark be lost, the report is sent once more and answered Duplicate.
+the mark be lost, the report is sent once more and answered Duplicate. A sound record that this version cannot read (another
+one wrote it) is put aside into `reports.bad`, in the same frame, and the log says so.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import struct
 import zlib
@@ -28,6 +30,11 @@ COMPACT_BYTES = 1024 * 1024
 """A spool with nothing in it is cut back when its journal is longer."""
 REWRITE_BYTES = 8 * 1024 * 1024
 """A journal that grew by so much (and to thrice what was in it) is rewritten with what still waits."""
+
+BAD_BYTES = 16 * 1024 * 1024
+"""`reports.bad` does not grow beyond this; what would is named in the log alone."""
+
+log = logging.getLogger(__name__)
 
 Key = tuple[str, int]
 _HEAD = struct.Struct(">II")
@@ -136,16 +143,39 @@ class FileSpool:
         self._end += len(data)
 
     def _read(self) -> None:
-        """Takes in the journal, and cuts off what is not sound."""
+        """Takes in the journal, cuts off what is not sound and puts aside what cannot be read."""
         data = (self._directory / "reports").read_bytes()
+        bad = []
         while payload := _payload(data, self._end):
             self._end += _HEAD.size + len(payload)
-            if payload[:1] == b"R":
-                report = _report.decode(payload[1:])
-                self._waiting[(report.attempt, report.fence)] = report
-            else:
-                self._waiting.pop(_mark.decode(payload[1:]), None)
+            try:
+                self._take(payload)
+            except (msgspec.MsgspecError, ValueError) as error:  # ValueError: bytes that are no UTF-8
+                bad.append(payload)
+                log.error("a record of the spool %s cannot be read: %s", self._directory, error)
         os.ftruncate(self._file, self._end)
+        if bad:
+            self._put_aside(b"".join(map(_record, bad)))
+
+    def _take(self, payload: bytes) -> None:
+        if payload[:1] == b"R":
+            report = _report.decode(payload[1:])
+            self._waiting[(report.attempt, report.fence)] = report
+        elif payload[:1] == b"F":
+            self._waiting.pop(_mark.decode(payload[1:]), None)
+        else:
+            raise ValueError(f"a kind of record that this version does not know: {payload[:1]!r}")
+
+    def _put_aside(self, data: bytes) -> None:
+        """Into `reports.bad`, durably, and only then out of the journal. Raises OSError."""
+        path = self._directory / "reports.bad"
+        with path.open("ab") as file:
+            if file.tell() + len(data) <= BAD_BYTES:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                log.error("what cannot be read lies in %s; start the version of loom that wrote it to report it", path)
+        self._rewrite(self._needed())
 
     def _needed(self) -> bytes:
         return b"".join(_record(b"R" + msgspec.json.encode(report)) for report in self._waiting.values())

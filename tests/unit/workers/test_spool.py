@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,3 +119,23 @@ def test_texts_of_no_report_are_swept(tmp_path: Path) -> None:
     FileSpool(tmp_path).keep_text(text)
     FileSpool(tmp_path)
     assert [] == list((tmp_path / "texts").iterdir())
+
+
+@pytest.mark.parametrize(
+    "payload", [b'R{"attempt":"t/s.1/a#7","fence":7,"end":"of a later version"}', b'F{"x":1}', b"X new", b'R"\xff"']
+)
+def test_a_sound_record_of_another_version_is_put_aside(
+    tmp_path: Path, payload: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The worker starts all the same with what it can read; the record lies in reports.bad, once, and the log says so."""
+    FileSpool(tmp_path).keep([report(1)])
+    record = struct.pack(">II", len(payload), zlib.crc32(payload)) + payload
+    with (tmp_path / "reports").open("ab") as journal:
+        journal.write(record)
+    again = FileSpool(tmp_path)
+    assert (report(1),) == again.reports()
+    assert record == (tmp_path / "reports.bad").read_bytes()
+    assert "reports.bad" in caplog.text
+    again.keep([report(2)])
+    assert (report(1), report(2)) == FileSpool(tmp_path).reports()
+    assert record == (tmp_path / "reports.bad").read_bytes()
