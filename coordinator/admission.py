@@ -178,7 +178,7 @@ def _read(report: Report, result: Result, agent: Agent | None) -> tuple[Said, st
         return Said(outcome=_outcome_of_hands(agent, result), summary=_summary_of(result)), ""
     try:
         return _said.decode(result.output), ""
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return Said(outcome=""), f"the output cannot be read: {error}"
 
 
@@ -213,7 +213,7 @@ def _artifacts(result: Result, agent: Agent, texts: Texts, transcript: Text) -> 
         return ()
     try:
         whole = _whole.decode(result.output)
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return ()
     found = []
     for name in agent.makes:

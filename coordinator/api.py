@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from loom.workers.protocol import Text
+from loom.workers.protocol import Text, decoded
 
 
 class ClientWire(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t"):
@@ -114,10 +114,10 @@ def encode(message: FromClient | ToClient) -> bytes:
 
 
 def decode_from_client(frame: bytes) -> FromClient:
-    """Raises msgspec.ValidationError or DecodeError on anything outside the union."""
-    return _from_client.decode(frame)
+    """Raises Malformed on anything outside the union."""
+    return decoded(_from_client, frame)
 
 
 def decode_to_client(frame: bytes) -> ToClient:
     """Raises as `decode_from_client`."""
-    return _to_client.decode(frame)
+    return decoded(_to_client, frame)

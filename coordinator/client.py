@@ -45,7 +45,17 @@ from loom.coordinator.starting import CoordinatorFailed, Starter
 from loom.kernel.commands import Command
 from loom.kernel.limits import INLINE_TEXT_BYTES
 from loom.kernel.values import Text
-from loom.workers.protocol import BLOB_CHUNK, MAX_INLINE, BlobAck, BlobPut, Nack, decode_blob, encode_blob, salted_id
+from loom.workers.protocol import (
+    BLOB_CHUNK,
+    MAX_INLINE,
+    BlobAck,
+    BlobPut,
+    Malformed,
+    Nack,
+    decode_blob,
+    encode_blob,
+    salted_id,
+)
 from loom.workers.protocol import Text as SentText
 
 START_MS = 20_000
@@ -319,7 +329,7 @@ class Client:
             return None
         try:
             return decode_to_client(self._socket.recv())
-        except msgspec.MsgspecError:
+        except Malformed:
             return None  # of a newer coordinator: nothing that was asked for
 
     # ------------------------------------------------------------------------------------------------- long texts

@@ -97,7 +97,7 @@ def decode_own_command(raw: bytes | msgspec.Raw) -> Command:
         return cast(Command, _command_decoders[kind].decode(fields))
     except KeyError as error:
         raise CodecError(f"There is no command {error.args[0]!r}.") from error
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise CodecError(f"The command cannot be read: {error}.") from error
 
 
@@ -107,7 +107,7 @@ def decode_events(raw: bytes | msgspec.Raw) -> tuple[Event, ...]:
         return tuple([_event_decoders[kind].decode(fields) for kind, fields in _pairs.decode(raw)])
     except KeyError as error:
         raise CodecError(f"There is no event {error.args[0]!r}.") from error
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise CodecError(f"The events cannot be read: {error}.") from error
 
 
@@ -115,7 +115,7 @@ def decode_value(kind: type[T], raw: bytes | str | msgspec.Raw) -> T:
     """One dataclass of the kernel. Raises as `decode_command`."""
     try:
         return cast(T, _value_decoders[kind].decode(raw))
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise CodecError(f"This is no {kind.__name__}: {error}.") from error
 
 

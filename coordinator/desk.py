@@ -34,7 +34,7 @@ from loom.coordinator.keys import token_digest
 from loom.kernel import commands as c
 from loom.kernel.events import Event, PrincipalEnrolled
 from loom.kernel.values import Principal
-from loom.workers.protocol import Progress, salted_id
+from loom.workers.protocol import Malformed, Progress, salted_id
 
 WATCH_MS = 60_000
 """A watcher that says nothing for this time is forgotten."""
@@ -117,7 +117,7 @@ class Desk:
         """One message; a Call becomes a request."""
         try:
             message = decode_from_client(frame)
-        except msgspec.MsgspecError as error:
+        except Malformed as error:
             self._deny(peer, "malformed", f"not a message of this protocol: {error}")
             return None
         known = self.principals.of(message.token)

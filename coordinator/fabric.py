@@ -158,13 +158,19 @@ class Fabric:
 
     def _sides(self) -> tuple[Heartbeats | Blobs, ...]:
         return (
-            Heartbeats(self._context, self._home.endpoint("ping"), lambda ping: self.sessions.ping(ping, boot_ms())),
+            Heartbeats(
+                self._context,
+                self._home.endpoint("ping"),
+                lambda ping: self.sessions.ping(ping, boot_ms()),
+                self._log,
+            ),
             Blobs(
                 self._context,
                 self._home.endpoint("blob"),
                 folder=self._home.blobs,
                 database=self._home.database,
                 allowed=lambda token: self.sessions.knows(token) or self.desk.principals.of(token) is not None,
+                log=self._log,
             ),
         )
 

@@ -24,7 +24,7 @@ from loom.coordinator.library import Library
 from loom.coordinator.sessions import Sessions
 from loom.kernel.commands import EnrolPrincipal, KeepBundle, Submit
 from loom.kernel.events import PrincipalEnrolled
-from loom.workers.protocol import decode_from_worker, split_attempt
+from loom.workers.protocol import Malformed, decode_from_worker, split_attempt
 
 PROBE_MS = 1_000
 """How often a read-only coordinator tries to write."""
@@ -50,7 +50,7 @@ class Rounds:
         """One frame of the control socket; what is none of the protocol is logged and left out."""
         try:
             messages = decode_from_worker(frame)
-        except msgspec.MsgspecError as error:
+        except Malformed as error:
             self._log("frame_refused", size=len(frame), error=str(error))
         else:
             self.sessions.hear(peer, messages, mono_ms)

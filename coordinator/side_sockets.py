@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import zmq
 
 from loom.coordinator.blobs import BlobFiles
@@ -23,6 +22,7 @@ from loom.workers.protocol import (
     BlobAck,
     BlobGet,
     BlobPut,
+    Malformed,
     Nack,
     OnBlobSocket,
     Ping,
@@ -38,6 +38,7 @@ WAIT_MS = 200
 SEND_MS = 1_000
 
 Context = zmq.Context[zmq.Socket[bytes]]
+Log = Callable[..., None]
 
 
 def router(context: Context, endpoint: str, *, max_bytes: int) -> zmq.Socket[bytes]:
@@ -54,7 +55,8 @@ def router(context: Context, endpoint: str, *, max_bytes: int) -> zmq.Socket[byt
 class _Side:
     """A thread with one ROUTER. `answer` gets a message's frames without its peer, and returns the frames to send back."""
 
-    def __init__(self, context: Context, endpoint: str, *, max_bytes: int, name: str) -> None:
+    def __init__(self, context: Context, endpoint: str, *, max_bytes: int, name: str, log: Log) -> None:
+        self._log = log
         self._socket = router(context, endpoint, max_bytes=max_bytes)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -71,7 +73,11 @@ class _Side:
         while not self._over.is_set():
             if self._socket.poll(WAIT_MS):
                 peer, *frames = self._socket.recv_multipart()
-                answer = self._answer(frames)
+                try:
+                    answer = self._answer(frames)
+                except Exception as error:  # no single message may end the thread
+                    self._log("side_failed", thread=self._thread.name, error=f"{type(error).__name__}: {error}")
+                    continue
                 if answer:
                     with contextlib.suppress(zmq.ZMQError):  # the peer is gone, or does not read: it asks again
                         self._socket.send_multipart([peer, *answer])
@@ -83,15 +89,15 @@ class _Side:
 class Heartbeats(_Side):
     """Ping → Pong, tied in by the session."""
 
-    def __init__(self, context: Context, endpoint: str, ping: Callable[[Ping], Pong | Nack]) -> None:
-        super().__init__(context, endpoint, max_bytes=MAX_FRAME, name="heartbeats")
+    def __init__(self, context: Context, endpoint: str, ping: Callable[[Ping], Pong | Nack], log: Log) -> None:
+        super().__init__(context, endpoint, max_bytes=MAX_FRAME, name="heartbeats", log=log)
         self._ping = ping
         self.start()
 
     def _answer(self, frames: list[bytes]) -> list[bytes]:
         try:
             messages = decode_from_worker(frames[0])
-        except (msgspec.MsgspecError, IndexError):
+        except (Malformed, IndexError):
             return [encode([Nack(code="malformed", sentence="a heartbeat is one frame with a Ping")])]
         return [encode([self._ping(message) for message in messages if isinstance(message, Ping)])]
 
@@ -100,9 +106,9 @@ class Blobs(_Side):
     """Large texts, in and out. `allowed`: whether a token or session may."""
 
     def __init__(
-        self, context: Context, endpoint: str, *, folder: Path, database: Path, allowed: Callable[[str], bool]
+        self, context: Context, endpoint: str, *, folder: Path, database: Path, allowed: Callable[[str], bool], log: Log
     ) -> None:
-        super().__init__(context, endpoint, max_bytes=BLOB_CHUNK + MAX_FRAME, name="blobs")
+        super().__init__(context, endpoint, max_bytes=BLOB_CHUNK + MAX_FRAME, name="blobs", log=log)
         self._files = BlobFiles(folder)
         self._database = database
         self._reader: sqlite3.Connection | None = None
@@ -112,7 +118,7 @@ class Blobs(_Side):
     def _answer(self, frames: list[bytes]) -> list[bytes]:
         try:
             return self._taken(decode_blob(frames[0]), frames[1] if len(frames) > 1 else b"")
-        except (msgspec.MsgspecError, IndexError, ValueError) as error:
+        except (IndexError, ValueError) as error:
             return _nack("malformed", f"not a message of the blob socket: {error}")
         except BlobError as error:
             return _nack(error.code, str(error))

@@ -16,6 +16,7 @@ from loom.workers.protocol import (
     BlobAck,
     BlobGet,
     BlobPut,
+    Malformed,
     Nack,
     OnBlobSocket,
     Text,
@@ -97,7 +98,7 @@ class BlobClient:
                         return said, rest[0] if rest else b""
                     if isinstance(said, Nack):
                         raise BlobError(f"{said.code}: {said.sentence}")
-            except zmq.Again:
+            except (zmq.Again, Malformed):
                 pass
             self.close()  # what still comes on the old connection answers an older question
         raise BlobError(f"the coordinator gave no answer about text {text_id} for {DEADLINE_MS // 1000} s")

@@ -7,11 +7,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import msgspec
 import zmq
 
 from loom.workers.clock import boot_ms
-from loom.workers.protocol import Nack, Ping, Pong, decode_to_worker, encode
+from loom.workers.protocol import Malformed, Nack, Ping, Pong, decode_to_worker, encode
 
 WAIT_MS = 250
 """How long the thread sleeps at most before it looks for a new session or its end."""
@@ -71,7 +70,7 @@ class Heartbeat:
     def _hear(self, frame: bytes) -> None:
         try:
             messages = decode_to_worker(frame)
-        except msgspec.MsgspecError:
+        except Malformed:
             return
         for message in messages:
             if isinstance(message, Pong):

@@ -17,7 +17,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import FrameType
 from typing import assert_never
 
-import msgspec
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
@@ -27,7 +26,7 @@ from loom.workers.blobs import BlobClient, BlobError
 from loom.workers.clock import boot_ms
 from loom.workers.hands import Ended, Executes, Hands, Vanished
 from loom.workers.heartbeat import Heartbeat
-from loom.workers.protocol import MAX_FRAME, Assign, Hello, Progress, Report, decode_to_worker, frames
+from loom.workers.protocol import MAX_FRAME, Assign, Hello, Malformed, Progress, Report, decode_to_worker, frames
 from loom.workers.spool import FileSpool
 from loom.workers.stub import FAMILY, Stub
 
@@ -124,9 +123,11 @@ class Loop:
             except zmq.Again:
                 return
             try:
-                self._actor.hear(decode_to_worker(frame), now_ms)
-            except msgspec.MsgspecError as error:
+                messages = decode_to_worker(frame)
+            except Malformed as error:
                 self._log("frame_refused", error=str(error), size=len(frame))
+            else:
+                self._actor.hear(messages, now_ms)
 
     def _watch_connection(self, now_ms: int) -> None:
         while self._monitor.poll(0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -265,6 +266,21 @@ ToWorker = (
 )
 OnBlobSocket = BlobPut | BlobGet | BlobAck | Nack
 
+T = TypeVar("T")
+
+
+class Malformed(ValueError):
+    """A frame is none of its protocol: no JSON, no UTF-8, nested too deep, outside the union."""
+
+
+def decoded(decoder: msgspec.json.Decoder[T], frame: bytes) -> T:
+    """What the frame says. Raises Malformed, and nothing else, whatever the bytes are."""
+    try:
+        return decoder.decode(frame)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # ValueError: bytes that are not UTF-8
+        raise Malformed(str(error)) from error
+
+
 _encoder = msgspec.json.Encoder()
 _from_worker = msgspec.json.Decoder(list[FromWorker])
 _to_worker = msgspec.json.Decoder(list[ToWorker])
@@ -294,15 +310,15 @@ def encode_blob(message: OnBlobSocket) -> bytes:
 
 
 def decode_from_worker(frame: bytes) -> list[FromWorker]:
-    """Messages of a worker's frame. Raises msgspec.ValidationError or DecodeError on anything outside the union."""
-    return _from_worker.decode(frame)
+    """Messages of a worker's frame. Raises Malformed on anything outside the union."""
+    return decoded(_from_worker, frame)
 
 
 def decode_to_worker(frame: bytes) -> list[ToWorker]:
     """Messages of a coordinator's frame. Raises as `decode_from_worker`."""
-    return _to_worker.decode(frame)
+    return decoded(_to_worker, frame)
 
 
 def decode_blob(frame: bytes) -> OnBlobSocket:
     """The header of a blob message. Raises as `decode_from_worker`."""
-    return _blob.decode(frame)
+    return decoded(_blob, frame)

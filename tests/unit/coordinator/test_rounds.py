@@ -1,0 +1,172 @@
+"""Rounds with every part behind them but the sockets: no word of a client or a worker ends the coordinator."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import pytest
+import zmq
+
+from loom.bundles import registry
+from loom.coordinator.api import Answered, Call, Denied, ToClient
+from loom.coordinator.api import encode as encode_client
+from loom.coordinator.codec import encode_command
+from loom.coordinator.fabric import Fabric, Options
+from loom.coordinator.home import Home
+from loom.coordinator.opening import open_home
+from loom.coordinator.side_sockets import Heartbeats
+from loom.kernel import commands as c
+from loom.kernel.values import AgentBinding, Text
+from loom.workers import protocol as p
+
+TASK, TOKEN = "abcdefghjk", "token"
+NEVER_SENT = Text(blob="ab" * 32, size=300)
+DEEP = b"[" * 100_000 + b"]" * 100_000
+A = TypeVar("A")
+
+
+class Bench:
+    """A home on the disk, and the fabric on it, which never opens a socket."""
+
+    def __init__(self, place: Path) -> None:
+        self.home = Home(place / "home")
+        self._mono_ms = 1_000
+        self.told: list[p.ToWorker] = []
+        self.answers: list[ToClient] = []
+        self.logged: list[str] = []
+        opened = open_home(self.home, version="test", now_ms=time.time_ns() // 10**6)
+        options = Options(workers=0, worker_token=TOKEN)
+        self.fabric = Fabric(self.home, opened, options, lambda action, **fields: self.logged.append(action))
+        self.token = (self.home.keys / "client.token").read_text().strip()
+
+    def round(self, times: int = 2) -> None:
+        for _ in range(times):
+            self._mono_ms += 300
+            self.fabric.rounds.round(self._mono_ms, time.time_ns() // 10**6)
+            for messages in self.fabric.sessions.take_outbox().values():
+                self.told += messages
+            self.answers += [message for _, message in self.fabric.desk.take_outbox()]
+
+    def call(self, command: c.Command, key: str, peer: bytes = b"c", **more: Any) -> None:
+        made = Call(token=self.token, key=key, via="cli", command=msgspec.Raw(encode_command(command)), **more)
+        self.fabric.rounds.hear_client(peer, encode_client(made), self._mono_ms)
+
+    def submit(self, text: Text) -> None:
+        bundle = registry.load("code")
+        command = c.Submit(
+            task=TASK,
+            project="",
+            bundle="code",
+            rules_digest=bundle.digest,
+            semantics=1,
+            text=text,
+            flow="question",
+            preset=bundle.default_preset,
+            policies=(),
+            base="b" * 40,
+            subject="s" * 40,
+            bindings=(AgentBinding("*", ("stub:m",)),),
+            caps=bundle.caps,
+        )
+        self.call(command, f"submit:{TASK}", task=TASK)
+
+    def hello(self, worker: str = "w", peer: bytes = b"w") -> None:
+        hello = p.Hello(
+            worker=worker, boot=f"{worker}1", low=1, high=1, host="h", slots=2, token=TOKEN, families=("stub",)
+        )
+        self.say(peer, hello)
+
+    def say(self, peer: bytes, *messages: p.FromWorker) -> None:
+        self.fabric.rounds.hear_worker(peer, p.encode(messages), self._mono_ms)
+
+    def assigned(self) -> p.Assign:
+        """What the worker is to do, after a task was submitted."""
+        self.hello()
+        self.submit(Text("hi", size=2))
+        self.round()
+        return self.found(p.Assign)
+
+    def report(self, assign: p.Assign, output: str, peer: bytes = b"w", **more: Any) -> None:
+        result = p.Result(output=output)
+        self.say(peer, p.Report(attempt=assign.attempt, fence=assign.fence, end=p.End.REPORTED, result=result, **more))
+        self.round()
+
+    def found(self, kind: type[A]) -> A:
+        return next(message for message in (*self.told, *self.answers) if isinstance(message, kind))
+
+    def denied(self) -> list[str]:
+        """Codes of what was refused, at the desk or in a turn."""
+        refused = [one for one in self.answers if isinstance(one, Answered | Denied) and one.code]
+        return [one.code for one in refused]
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        return self.fabric.core.store._connection.execute(sql).fetchall()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.fabric.core.store.close()
+    made.fabric._context.term()
+
+
+FRAMES = {
+    "no UTF-8": b'[{"t":"Goodbye","reason":"\xff"}]',
+    "deep": DEEP,
+    "deep in it": b'[{"t":"Goodbye","x":' + DEEP + b"}]",
+}
+
+
+@pytest.mark.parametrize("frame", [*FRAMES.values(), b'[{"t":"None"}]', b""], ids=[*FRAMES, "unknown", "empty"])
+def test_a_frame_of_no_protocol_is_left_out(bench: Bench, frame: bytes) -> None:
+    """Bytes that are no UTF-8, too deep, or outside the union: refused to a client, logged of a worker."""
+    bench.fabric.rounds.hear_worker(b"w", frame, 0)
+    bench.fabric.rounds.hear_client(b"c", frame, 0)
+    bench.round(1)
+    assert (["malformed"], 1) == (bench.denied(), bench.logged.count("frame_refused"))
+    for decode in (p.decode_to_worker, p.decode_blob):
+        with pytest.raises(p.Malformed):
+            decode(frame)
+
+
+COMMANDS = {"no UTF-8": b'["Pause",{"reason":{"value":"\xff"}}]', "deep": b'["Pause",{"x":' + DEEP + b"}]"}
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_a_command_that_cannot_be_read_is_refused(bench: Bench, command: bytes) -> None:
+    """The frame is sound; what stands in its command is not."""
+    frame = encode_client(Call(token=bench.token, key="k", via="cli", command=msgspec.Raw(b"0")))
+    bench.fabric.rounds.hear_client(b"c", frame.replace(b'"command":0', b'"command":' + command), 0)
+    bench.round(1)
+    assert ["malformed"] == bench.denied()
+
+
+def test_a_side_thread_outlives_its_faults(tmp_path: Path) -> None:
+    """What is thrown about one message is logged; the next is answered."""
+    logged: list[str] = []
+
+    def ping(one: p.Ping) -> p.Pong:
+        if one.sequence == 1:
+            raise RuntimeError("a fault of ours")
+        return p.Pong(sequence=one.sequence)
+
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    endpoint = f"ipc://{tmp_path}/ping"
+    side = Heartbeats(context, endpoint, ping, lambda action, **fields: logged.append(action))
+    socket = context.socket(zmq.DEALER)
+    socket.connect(endpoint)
+    try:
+        for frame in (p.encode([p.Ping(session="s", sequence=1)]), b'[{"t":"Goodbye","reason":"\xff"}]'):
+            socket.send(frame)
+        socket.send(p.encode([p.Ping(session="s", sequence=2)]))
+        heard = [p.decode_to_worker(socket.recv())[0] for _ in range(2) if socket.poll(5_000)]
+    finally:
+        socket.close(linger=0)
+        side.close()
+        context.term()
+    assert (["Nack", "Pong"], ["side_failed"]) == ([type(one).__name__ for one in heard], logged)
