@@ -19,7 +19,7 @@ from loom.coordinator.leases import end_key
 from loom.kernel.commands import AttemptEnded
 from loom.kernel.findings import identity, stall_key
 from loom.kernel.flow import Agent
-from loom.kernel.limits import INLINE_TEXT_BYTES, MAX_FINDINGS_PER_ATTEMPT
+from loom.kernel.limits import INLINE_TEXT_BYTES, MAX_FINDINGS_PER_ATTEMPT, MAX_INTEGER
 from loom.kernel.values import (
     NO_TEXT,
     Capability,
@@ -40,6 +40,7 @@ from loom.kernel.values import (
 from loom.workers.protocol import End as WireEnd
 from loom.workers.protocol import Report, Result, salted_id, split_attempt
 from loom.workers.protocol import Statement as Measured
+from loom.workers.protocol import Text as Brought
 
 SUMMARY_CUT = 240
 """Bytes of a summary that stand in the entry; the whole of it is in the output."""
@@ -108,15 +109,17 @@ def admit(report: Report, worker: str, agent: Agent | None) -> Request:
     """The request that ends the attempt. `agent`: of the spawn (None: unknown task; the kernel will refuse).
 
     Raises ValueError when the report itself is malformed; an agent's unreadable output is not: it ends the attempt as
-    unparseable, with one repair.
+    unparseable, with one repair. Numbers that hands measured are held to the ledger's range.
     """
     task, spawn, number = split_attempt(report.attempt)
+    if number > MAX_INTEGER or abs(report.fence) > MAX_INTEGER:
+        raise ValueError(f"attempt {report.attempt[:80]} with fence {report.fence} is beyond 2^53 - 1")
     drawn = b"".join(text.salt for text in report.texts) or f"{report.boot}{report.attempt}".encode()
-    texts = Texts(salt=drawn, sizes={text.id: text.size for text in report.texts})
+    texts = Texts(salt=drawn, sizes={text.id: _size(text) for text in report.texts})
     result = report.result or Result()
     command = _ended(report, result, spawn, number, worker, agent, texts)
     principal = Principal(id=worker, kind=PrincipalKind.WORKER, via="fabric", acting_for=agent.name if agent else "")
-    brought = tuple(SaltedText(id=t.id, salt=t.salt, size=t.size, data=t.data) for t in report.texts)
+    brought = tuple(SaltedText(id=t.id, salt=t.salt, size=_size(t), data=t.data) for t in report.texts)
     return Request(
         key=end_key((report.attempt, report.fence)),
         principal=principal,
@@ -146,7 +149,7 @@ def _ended(
         end=End.FAILED if fault else End(report.end.value),
         error_class=ErrorClass.UNPARSEABLE if fault else ErrorClass(report.error_class.value),
         message=texts.text(message, "message"),
-        not_before_ms=report.not_before_ms,
+        not_before_ms=held(report.not_before_ms),
         outcome=said.outcome,
         facts=_facts(said, result, agent),
         findings=findings,
@@ -177,9 +180,12 @@ def _read(report: Report, result: Result, agent: Agent | None) -> tuple[Said, st
     if agent is not None and not agent.output:
         return Said(outcome=_outcome_of_hands(agent, result), summary=_summary_of(result)), ""
     try:
-        return _said.decode(result.output), ""
+        said = _said.decode(result.output)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return Said(outcome=""), f"the output cannot be read: {error}"
+    if beyond := [index for index, finding in enumerate(said.findings) if finding.line > MAX_INTEGER]:
+        return Said(outcome=""), f"the output cannot be read: the line of finding {beyond[0]} is beyond 2^53 - 1"
+    return said, ""
 
 
 def _facts(said: Said, result: Result, agent: Agent | None) -> Pairs:
@@ -265,11 +271,11 @@ def _check_findings(agent: str, statements: tuple[Measured, ...], texts: Texts) 
 def _usage(report: Report) -> Usage:
     usage = report.usage
     return Usage(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cached_tokens=usage.cached_tokens,
-        calls=usage.calls,
-        cost=usage.cost_microusd,
+        input_tokens=held(usage.input_tokens),
+        output_tokens=held(usage.output_tokens),
+        cached_tokens=held(usage.cached_tokens),
+        calls=held(usage.calls),
+        cost=None if usage.cost_microusd is None else held(usage.cost_microusd),
         price=cut(usage.price),
     )
 
@@ -281,15 +287,25 @@ def _execution(report: Report, worker: str, texts: Texts) -> Execution:
         boot=report.boot,
         host=cut(report.host),
         executor=cut(report.executor),
-        binding=report.binding,
+        binding=held(report.binding),
         served_by=cut(report.model),
         sandbox=used.kind if used else "",
         network=used.network if used else "",
         credentials=cut(used.credentials) if used else "",
-        wall_ms=report.wall_ms,
+        wall_ms=held(report.wall_ms),
         notes=texts.text("\n".join(report.notes), "notes"),
         signature=report.signature.hex(),
     )
+
+
+def held(number: int) -> int:
+    """A measured number, held to what the ledger takes: 0 … MAX_INTEGER."""
+    return min(max(0, number), MAX_INTEGER)
+
+
+def _size(text: Brought) -> int:
+    """Bytes of a text that came with a report; of one that was put before, as the worker says."""
+    return held(text.size) if text.data is None else len(text.data)
 
 
 def cut(text: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from loom.coordinator.errors import BlobError, CodecError
 from loom.coordinator.inbox import Outcome, Reply, Request
 from loom.coordinator.leases import Key, Lease, Leases, end_key, ended_by_coordinator
 from loom.kernel.values import End, ErrorClass
@@ -77,7 +78,7 @@ class Endings:
         lease = self._leases.get(key)
         try:
             request = self._admit(report, worker)
-        except ValueError as error:
+        except (ValueError, LookupError, RecursionError, BlobError, CodecError) as error:
             self._log("report_refused", worker=worker, attempt=report.attempt, error=str(error))
             self._stale.append(StaleReport(peer, worker, report, "malformed", None))
             if lease is not None and lease.worker == worker:

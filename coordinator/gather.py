@@ -37,6 +37,7 @@ TABLES = (
     ("token", ("set_token",)),
     ("checkpoint", ("insert_checkpoint",)),
     ("denial", ("insert_denial",)),
+    ("denial_trim", ("trim_denials",)),
     ("orphan", ("insert_orphan",)),
     ("task", ("insert_task",)),
 )

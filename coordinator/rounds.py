@@ -9,16 +9,18 @@ are told, workers keep their reports, and the disk is tried again every second.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
+from loom.coordinator.admission import held
 from loom.coordinator.codec import encode_command
 from loom.coordinator.core import GROUP, Core
 from loom.coordinator.desk import Desk
 from loom.coordinator.endings import Peer, StaleReport
-from loom.coordinator.errors import StoreError
+from loom.coordinator.errors import BlobError, LoomError, StoreConflict, StoreError, StoreRefused
 from loom.coordinator.inbox import Request, Slot, Turned
 from loom.coordinator.library import Library
 from loom.coordinator.sessions import Sessions
@@ -132,31 +134,64 @@ class Rounds:
         if not stale or self.read_only:
             return  # they come again
         try:
-            self.core.store.begin()
-            for one in stale:
-                self._keep_orphan(one, now_ms)
-            self.core.store.commit()
-        except StoreError as error:
-            self.core.store.rollback()
+            self._keep_orphans(stale, now_ms)
+        except (StoreConflict, StoreRefused):
+            for one in stale:  # so that the culprit is left out, and nobody else
+                self._keep_alone(one, now_ms)
+        except StoreError as error:  # the disk: they come again
             self._log("orphans_not_kept", error=str(error))
         else:
             self.sessions.endings.stored(stale)
+
+    def _keep_alone(self, one: StaleReport, now_ms: int) -> None:
+        try:
+            self._keep_orphans((one,), now_ms)
+        except (StoreConflict, StoreRefused) as error:  # it would be refused every time
+            self._log("orphan_dropped", worker=one.worker, attempt=one.report.attempt, error=str(error))
+        except StoreError as error:
+            self._log("orphans_not_kept", error=str(error))
+            return
+        self.sessions.endings.stored((one,))
+
+    def _keep_orphans(self, stale: Iterable[StaleReport], now_ms: int) -> None:
+        self.core.store.begin()
+        try:
+            for one in stale:
+                self._keep_orphan(one, now_ms)
+            self.core.store.commit()
+        except BaseException:
+            self.core.store.rollback()
+            raise
 
     def _keep_orphan(self, one: StaleReport, now_ms: int) -> None:
         try:
             task, spawn, number = split_attempt(one.report.attempt)
         except ValueError:
             task, spawn, number = "", one.report.attempt, 0
-        command = encode_command(one.request.command) if one.request else msgspec.json.encode(one.report)
         for text in one.request.texts if one.request else ():
-            self.core.store.put_text(text)
+            try:
+                self.core.store.put_text(text)
+            except (
+                BlobError,
+                StoreConflict,
+                ValueError,
+            ) as error:  # it is not what its id names: the row is kept without
+                self._log("orphan_text_dropped", worker=one.worker, attempt=one.report.attempt, error=str(error))
         self.core.store.orphan(
             now_ms=now_ms,
             task=task,
             spawn=spawn,
-            attempt=number,
-            fence=one.report.fence,
+            attempt=held(number),
+            fence=held(one.report.fence),
             worker=one.worker,
             reason=one.code,
-            command=command,
+            command=_asked(one),
         )
+
+
+def _asked(one: StaleReport) -> bytes:
+    """The command that a report would have been; the report itself where it makes none."""
+    if one.request is not None:
+        with contextlib.suppress(LoomError):
+            return encode_command(one.request.command)
+    return msgspec.json.encode(one.report)

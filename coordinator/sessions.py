@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import assert_never
 
 from loom.coordinator.endings import Endings, Peer
+from loom.coordinator.errors import LoomError
 from loom.coordinator.inbox import Granted, Halt, Request, Slot, Turned
 from loom.coordinator.leases import Key, Lease, Leases, boot_of
 from loom.coordinator.roster import Roster, Session, Timing
@@ -329,7 +330,7 @@ class Sessions:
         if lease.assign is None:
             try:
                 lease.assign = self._assign(lease.granted)
-            except ValueError as error:
+            except (ValueError, LookupError, LoomError) as error:
                 self.endings.end(lease, End.FAILED, ErrorClass.PERMANENT, f"no assignment could be made: {error}")
                 return
         lease.sent, lease.tries = lease.sent + 1, lease.tries + 1

@@ -36,6 +36,8 @@ from loom.kernel.state import TaskState
 
 WRITE, READ = load("write"), load("read")
 MAX_KNOWN_TASKS = 50_000
+MAX_DENIALS = 10_000
+"""Rows of the log of rejected commands; the oldest go."""
 
 
 def command_digest(command: bytes) -> bytes:
@@ -362,15 +364,16 @@ class Store:
         return self._files.read(identifier) if row[1] is None else bytes(row[1])
 
     def deny(self, now_ms: int, request: Request, code: str, sentence: str) -> None:
-        """Log a rejected command."""
+        """Log a rejected command; beyond MAX_DENIALS the oldest is forgotten."""
         who, kind = request.principal, type(request.command).__name__
         row = (now_ms, who.id, who.via, request.task, kind, code, sentence, request.key)
         self._gather.put("insert_denial", row)
+        self._gather.put("trim_denials", (MAX_DENIALS,))
 
     def orphan(
         self, *, now_ms: int, task: str, spawn: str, attempt: int, fence: int, worker: str, reason: str, command: bytes
     ) -> None:
-        """Keep a result that came too late."""
+        """Keep a result that came too late, once for each worker that brings it."""
         row = (now_ms, task, spawn, attempt, fence, worker, reason, command.decode())
         self._gather.put("insert_orphan", row)
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from loom.coordinator.codec import encode_command
 from loom.coordinator.entry import Entry
 from loom.coordinator.entry import Rules as RulesPin
-from loom.coordinator.errors import LoomError, StoreError
+from loom.coordinator.errors import CodecError, LoomError, StoreError
 from loom.coordinator.inbox import Granted, Halt, Outcome, Reply, Request, Slot
 from loom.coordinator.merkle import Edge, root
 from loom.coordinator.scheduler import Offered, Scheduler
@@ -137,7 +137,11 @@ class Turn:
         known = self._store.known(request.key) if request.key else None
         if known is None:
             return None
-        if known.digest != command_digest(encode_command(request.command)):
+        try:
+            same = known.digest == command_digest(encode_command(request.command))
+        except CodecError:  # what cannot stand in the ledger was not recorded
+            same = False
+        if not same:
             return self._refused(request, "key_reused", f"key {request.key} was used for another command")
         return Reply(request.key, Outcome.DUPLICATE, known.seq, known.code, known.sentence, known.outcome, known.task)
 

@@ -74,7 +74,7 @@ CREATE TABLE blob (
 
 CREATE UNIQUE INDEX blob_id ON blob (id);
 
--- Logs that no entry makes.
+-- Logs that no entry makes. Of denials the newest are kept.
 CREATE TABLE denial (
     id          INTEGER PRIMARY KEY,
     now_ms      INTEGER NOT NULL,
@@ -99,3 +99,5 @@ CREATE TABLE orphan (
     reason      TEXT NOT NULL,
     command     TEXT NOT NULL
 ) STRICT;
+
+CREATE UNIQUE INDEX orphan_once ON orphan (spawn, attempt, fence, worker);   -- a report that is sent again is one

@@ -22,8 +22,11 @@ INSERT INTO blob (id, size, salt, data) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO 
 -- :insert_denial
 INSERT INTO denial (now_ms, principal, via, task, kind, code, sentence, key) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 
+-- :trim_denials
+DELETE FROM denial WHERE id <= (SELECT max(id) FROM denial) - ?
+
 -- :insert_orphan
-INSERT INTO orphan (now_ms, task, spawn, attempt, fence, worker, reason, command) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT OR IGNORE INTO orphan (now_ms, task, spawn, attempt, fence, worker, reason, command) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 
 -- :insert_task
 INSERT INTO task (id, task, project, status, verdict, paused, parked, flow, stage, iteration, entered, round, n, submitted_ms, now_ms,

@@ -12,6 +12,7 @@ import pytest
 import zmq
 
 from loom.bundles import registry
+from loom.coordinator import store
 from loom.coordinator.api import Answered, Call, Denied, ToClient
 from loom.coordinator.api import encode as encode_client
 from loom.coordinator.codec import encode_command
@@ -170,3 +171,67 @@ def test_a_side_thread_outlives_its_faults(tmp_path: Path) -> None:
         side.close()
         context.term()
     assert (["Nack", "Pong"], ["side_failed"]) == ([type(one).__name__ for one in heard], logged)
+
+
+DONE = '{"outcome":"done","answer":"x","summary":"s"}'
+BEYOND = 2**60
+
+
+def test_numbers_of_hands_are_held_to_the_range(bench: Bench) -> None:
+    """Counts beyond the range end nothing: the report is committed with the nearest number that the ledger takes."""
+    assign = bench.assigned()
+    usage = p.Usage(input_tokens=BEYOND, output_tokens=-1, calls=2**70, cost_microusd=-5)
+    bench.report(assign, DONE, usage=usage, wall_ms=-3, not_before_ms=BEYOND, binding=BEYOND)
+    assert "Committed" in [type(one).__name__ for one in bench.told]
+    task = bench.fabric.core.task(TASK)
+    assert task is not None and (2**53 - 1, 0) == (task.spent.tokens, task.spent.cost)
+
+
+def test_a_line_beyond_the_range_is_an_unparseable_output(bench: Bench) -> None:
+    """It is the agent's own fault: the attempt ends so that the repair runs, with the sentence."""
+    assign = bench.assigned()
+    bench.report(assign, '{"outcome":"done","answer":"x","findings":[{"severity":"warn","line":9007199254740993}]}')
+    again = [one for one in bench.told if isinstance(one, p.Assign)][-1]
+    assert again.repair is not None and "line of finding 0" in again.repair.error
+
+
+def test_a_report_with_a_number_that_names_nothing_ends_nothing(bench: Bench) -> None:
+    """A fence beyond the range is no fence of ours: stale."""
+    assign = bench.assigned()
+    bench.say(b"w", p.Report(attempt=assign.attempt, fence=2**70, end=p.End.REPORTED))
+    bench.round()
+    assert 2**70 == bench.found(p.Stale).fence
+
+
+def test_a_stale_report_is_one_orphan_however_often_it_comes(bench: Bench) -> None:
+    """Of another worker, with numbers beyond the range: answered each time, kept once."""
+    assign = bench.assigned()
+    bench.hello("other", b"o")
+    for _ in range(3):
+        bench.report(assign, "{}", peer=b"o", usage=p.Usage(input_tokens=BEYOND))
+    assert ([(1,)], 3) == (bench.rows("SELECT count(*) FROM orphan"), sum(isinstance(m, p.Stale) for m in bench.told))
+
+
+def test_orphans_that_cannot_be_kept_whole_are_kept_without(bench: Bench) -> None:
+    """A text that is not what its id names is left out; a report that no row can hold does not take others with it."""
+    assign = bench.assigned()
+    bench.hello("other", b"o")
+    texts = (p.Text(id="ab" * 32, salt=b"s" * 16, size=2**70, data=b"other bytes"),)
+    stale = p.Report(attempt=assign.attempt, fence=7, end=p.End.FAILED)
+    bench.say(b"o", msgspec.structs.replace(stale, texts=texts, transcript="ab" * 32))
+    bench.say(b"o", msgspec.structs.replace(stale, fence=-(2**70)), msgspec.structs.replace(stale, attempt="nothing"))
+    bench.round()
+    assert 3 == sum(isinstance(message, p.Stale) for message in bench.told)
+    assert [("nothing", 7), (assign.attempt[:-2], 0), (assign.attempt[:-2], 7)] == sorted(
+        bench.rows("SELECT spawn, fence FROM orphan"), key=lambda row: (row[0] != "nothing", row[1])
+    )
+    assert [] == bench.rows(f"SELECT id FROM blob WHERE hex(id) = '{('ab' * 32).upper()}'")
+
+
+def test_denials_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest are kept."""
+    monkeypatch.setattr(store, "MAX_DENIALS", 3)
+    for number in range(5):
+        bench.call(c.Pause(), f"k{number}", task="nothing")
+        bench.round(1)
+    assert [("k2",), ("k3",), ("k4",)] == bench.rows("SELECT key FROM denial ORDER BY id")
