@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from loom.workers.protocol import Assign, Report, Welcome
 
+HELD_LEASES = 10
+"""Leases for which a finished attempt is still renewed while its report cannot go out (a full disk, a long upload)."""
+
 Key = tuple[str, int]
 """(attempt, fence)."""
 
@@ -82,6 +85,13 @@ class Waiting:
     uploaded: bool
     uploading: bool = False
     again_ms: int = 0
+    held_until_ms: int | None = None
+
+    def held(self, mono_ms: int, lease_ms: int) -> bool:
+        """Whether its lease is to be renewed: what was paid for is not done again while it is on its way, but not for ever."""
+        if self.held_until_ms is None:
+            self.held_until_ms = mono_ms + HELD_LEASES * lease_ms
+        return mono_ms < self.held_until_ms
 
 
 def large(report: Report) -> bool:

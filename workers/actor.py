@@ -335,8 +335,7 @@ class Actor:
 
     def _say_hello(self, mono_ms: int) -> None:
         self._counter += 1
-        running = (*self._running, *self._waiting)
-        self._out.append(structs.replace(self._me, running=running, as_of=self._counter))
+        self._out.append(structs.replace(self._me, running=(*self._running, *self._waiting), as_of=self._counter))
         self._hello_sent_ms = mono_ms
         self._hello_ms = mono_ms + HELLO_MS
         if self._asked_ms is None:
@@ -347,6 +346,7 @@ class Actor:
             return
         self._renew_ms = mono_ms + renew_every_ms(self._lease_ms)
         living = tuple(key for key, run in self._running.items() if not run.killed)
+        living += tuple(key for key, waiting in self._waiting.items() if waiting.held(mono_ms, self._lease_ms))
         if living:
             self._counter += 1
             self._renews[self._counter] = mono_ms

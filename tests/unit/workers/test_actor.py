@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import pytest
 from msgspec import structs
 
-from loom.workers.actions import Action, Forget, Keep, Kill, Leave, Start, Upload
+from loom.workers.actions import HELD_LEASES, Action, Forget, Keep, Kill, Leave, Start, Upload
 from loom.workers.actor import HELLO_MS, IDLE_EXIT_MS, Actor
 from loom.workers.protocol import (
     Accepted,
@@ -165,6 +166,28 @@ def test_a_renewal_counts_from_when_it_was_asked() -> None:
     assert [] == of(Kill, actor.take_actions())
     actor.tick(7_010)
     assert 1 == len(of(Kill, actor.take_actions()))
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["not durable yet", "upload under way"])
+def test_a_finished_attempt_keeps_its_lease_until_its_report_went_out(kept: bool) -> None:
+    """While the disk or the upload is slow it is renewed like what runs, for ten leases at most; answered, no more."""
+    big = report(1, texts=(Text(id="i", salt=b"s", size=9),))
+    actor = welcomed()
+    actor.hear([assign()], 0)
+    actor.ended(big)
+    if kept:
+        actor.kept(big, 0)
+    renewed = []
+    for mono_ms in range(0, (HELD_LEASES + 3) * LEASE_MS, 500):
+        actor.heard(mono_ms)
+        actor.tick(mono_ms)
+        renewed += [mono_ms for one in of(Renew, actor.take_outbox()) if (("t/s.1/a#1", 1),) == one.attempts]
+    assert 2_000 == renewed[0]
+    assert renewed == list(range(2_000, 2_000 + HELD_LEASES * LEASE_MS, 2_000))
+    late = welcomed(report(9))
+    late.hear([Committed(attempt="t/s.1/a#9", fence=9)], 10)
+    late.tick(2_000)
+    assert [] == of(Renew, late.take_outbox())
 
 
 def test_fenced_kills_hard_and_keeps_the_spool() -> None:
