@@ -43,6 +43,23 @@ TESTS = (
 
 Patterns are as in .gitignore: without a slash they match the last component, with one at the end everything below."""
 
+TEST_SETUP = (
+    "conftest.py",
+    "pytest.ini",
+    ".pytest.ini",
+    "pytest.toml",
+    ".pytest.toml",
+    "tox.ini",
+    "setup.cfg",
+    "sitecustomize.py",
+    "usercustomize.py",
+    "noxfile.py",
+    ".coveragerc",
+    "jest.config.*",
+    "vitest.config.*",
+)
+"""Files that say how and which tests run, or that run before them. A new one can silence every test, so it needs a person, too."""
+
 SECURITY = (
     "*auth*",
     "*auth*/",
@@ -82,6 +99,7 @@ SECURITY = (
 MEASURES = (
     Measure("empty", "empty", BOOL),
     Measure("tests_changed", "existing-changed", BOOL, TESTS),
+    Measure("test_setup_changed", "paths", BOOL, TEST_SETUP),
     Measure("touches_security", "paths", BOOL, SECURITY),
     Measure("size", "size", ("small", "medium", "large")),
 )

@@ -11,7 +11,7 @@ from loom.kernel.flow import Ask, Bundle, Fanout, Finalize, Flow, Gate, Goto, Me
 from loom.kernel.values import Pairs, Verdict
 
 from . import agents as a  # noqa: TID251  # a bundle runs from its archive, under another name: it imports itself relatively
-from .rules import CHECKED, RULES  # noqa: TID251
+from .rules import CHECKED, RULES, TESTS_TOUCHED  # noqa: TID251
 
 UNDERSTAND, PLAN, BUILD, REVIEW, FINISH = PHASES = ("understand", "plan", "build", "review", "finish")
 HUMAN, ON_BLOCKERS, AUTO = "human", "on-blockers", "auto"
@@ -117,7 +117,7 @@ MEDIUM = Flow(
 ROLES = (
     Role("classify", floor=()),
     Role("plan", floor=(), person_when=UNCLEAR),
-    Role("final", floor=CHECKED, person_when=Any((Fact("tests_changed"), Fact("empty")))),
+    Role("final", floor=CHECKED, person_when=Any((TESTS_TOUCHED, Fact("empty")))),
 )
 
 

@@ -14,6 +14,7 @@ REMEDIES = (AnswerWord.REVISE, AnswerWord.ABANDON)
 
 APPROVED = Shown("approval.final", "accept")
 BY_A_PERSON = Shown("approval.final", "accept", person=True)
+TESTS_TOUCHED = Any((Fact("tests_changed"), Fact("test_setup_changed")))
 BY_A_POLICY = All((APPROVED, Not(BY_A_PERSON)))
 
 
@@ -26,8 +27,8 @@ RULES = (
     Rule(
         name="changed tests need a person",
         on=("VerdictReached",),
-        sentence="a test that existed before was changed or deleted; only a person may accept that",
-        never=All((Fact("tests_changed"), BY_A_POLICY)),
+        sentence="a test that existed before, or a file that says how tests run, was changed; only a person may accept that",
+        never=All((TESTS_TOUCHED, BY_A_POLICY)),
         remedies=REMEDIES,
     ),
     Rule(

@@ -51,6 +51,24 @@ def test_places_of_tests(agents: dict[str, Agent], path: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("conftest.py", True),
+        ("pkg/deep/conftest.py", True),
+        ("setup.cfg", True),
+        ("tox.ini", True),
+        ("sitecustomize.py", True),
+        ("jest.config.mjs", True),
+        ("tests/test_new.py", False),
+        ("src/setup.py", False),
+    ],
+)
+def test_files_that_say_how_tests_run(agents: dict[str, Agent], path: str, expected: bool) -> None:
+    """Measured by path, so that a new one counts, too; a new test alone asks nobody."""
+    assert expected == matches(agents, "test_setup_changed", path)
+
+
+@pytest.mark.parametrize(
     "path", ["src/a.py", "contest.py", "attest/a.py", "docs/testing.md", "latest.json", "Edit.java"]
 )
 def test_places_that_are_no_tests(agents: dict[str, Agent], path: str) -> None:

@@ -19,6 +19,7 @@ AUTONOMOUS, SUPERVISED = "autonomous", "supervised"
 LOW = Said(facts={"flow": "medium", "risk": "low"})
 CALM: Script = {"classifier": [LOW]}
 CHANGED_TESTS = Said(facts={"tests_changed": "yes"})
+CHANGED_SETUP = Said(facts={"test_setup_changed": "yes"})
 NOTHING = Said(facts={"empty": "yes"}, unchanged=True)
 CODING = ["implementer", "checks"]
 
@@ -222,9 +223,10 @@ def test_no_adjudicator_without_a_dispute(code: Bundle, script: Script) -> None:
 
 @pytest.mark.parametrize("flow", ["trivial", "simple", "medium"])
 @pytest.mark.parametrize("preset", [AUTONOMOUS, "on-blockers"])
-def test_changed_tests_need_a_person(code: Bundle, flow: str, preset: str) -> None:
-    """In every flow that edits, a change of existing tests opens the final gate; a person's accept is enough."""
-    played = play(code, {"implementer": [CHANGED_TESTS]}, flow=flow, preset=preset)
+@pytest.mark.parametrize("change", [CHANGED_TESTS, CHANGED_SETUP], ids=["tests", "setup"])
+def test_changed_tests_need_a_person(code: Bundle, flow: str, preset: str, change: Said) -> None:
+    """In every flow that edits, a change of existing tests or of how they run opens the final gate; a person's accept is enough."""
+    played = play(code, {"implementer": [change]}, flow=flow, preset=preset)
     assert "final" == played.gate.role
     assert accepted(played.answer("accept"))
     assert ("final", "accept", "person") == played.deciders[-1]
@@ -328,6 +330,7 @@ def test_rules_hold_without_the_gate(code: Bundle) -> None:
     careless = replace(code, roles=roles, digest="careless")
     cases: tuple[tuple[Script, str], ...] = (
         ({"implementer": [CHANGED_TESTS]}, "changed tests need a person"),
+        ({"implementer": [CHANGED_SETUP]}, "changed tests need a person"),
         ({"checks": [Said("skipped", checks={"test": "skipped"})]}, "a policy accepts only what was checked"),
         ({"checks": [Said("skipped", checks={"typecheck": "skipped"})]}, "a policy accepts only what was checked"),
     )
