@@ -356,6 +356,14 @@ class Store:
         return found
 
     @guarded
+    def has_text(self, identifier: str) -> bool:
+        """Whether a text of this id is stored, or gathered in the open group."""
+        try:
+            return self._row_of(identifier) is not None
+        except ValueError:  # no id at all
+            return False
+
+    @guarded
     def text(self, identifier: str) -> bytes:
         """The bytes of a stored text, also of one of the open group. Raises BlobMissing."""
         row = self._row_of(identifier)

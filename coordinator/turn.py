@@ -16,6 +16,7 @@ from loom.coordinator.entry import Rules as RulesPin
 from loom.coordinator.errors import CodecError, LoomError, StoreError
 from loom.coordinator.inbox import Granted, Halt, Outcome, Reply, Request, Slot
 from loom.coordinator.merkle import Edge, root
+from loom.coordinator.naming import texts_of
 from loom.coordinator.scheduler import Offered, Scheduler
 from loom.coordinator.store import Store, command_digest
 from loom.kernel.commands import AttemptEnded, Grant, HomeCommand, Submit, TaskCommand, Wake
@@ -152,6 +153,8 @@ class Turn:
 
     def _tick(self, request: Request) -> Reply:
         command = request.command
+        if missing := self._missing(request):
+            return self._refused(request, "blob_missing", f"text {missing} is named, but neither sent nor stored")
         if isinstance(command, HOME_COMMANDS):
             return self._tick_home(request, command)
         if isinstance(command, Submit):
@@ -177,6 +180,14 @@ class Turn:
             return Reply(request.key, Outcome.APPLIED, seq, task=task_id)
         first = taken.violations[0]
         return Reply(request.key, Outcome.OBJECTED, seq, first.rule, first.sentence, task=task_id)
+
+    def _missing(self, request: Request) -> str:
+        """The first text that the command names and nobody has ("" : none)."""
+        named = [text.blob for text in texts_of(request.command) if text.blob]
+        if not named:
+            return ""
+        sent = {text.id for text in request.texts}
+        return next((blob for blob in named if blob not in sent and not self._store.has_text(blob)), "")
 
     def _task(self, task_id: str) -> TaskState | None:
         return self.tasks.get(task_id) or self._means.task(task_id)

@@ -16,12 +16,14 @@ from loom.coordinator import store
 from loom.coordinator.api import Answered, Call, Denied, ToClient
 from loom.coordinator.api import encode as encode_client
 from loom.coordinator.codec import encode_command
+from loom.coordinator.errors import BlobMissing
 from loom.coordinator.fabric import Fabric, Options
 from loom.coordinator.home import Home
+from loom.coordinator.inbox import Granted
 from loom.coordinator.opening import open_home
 from loom.coordinator.side_sockets import Heartbeats
 from loom.kernel import commands as c
-from loom.kernel.values import AgentBinding, Text
+from loom.kernel.values import Acceptance, AgentBinding, AnswerWord, Text
 from loom.workers import protocol as p
 
 TASK, TOKEN = "abcdefghjk", "token"
@@ -184,7 +186,8 @@ def test_numbers_of_hands_are_held_to_the_range(bench: Bench) -> None:
     bench.report(assign, DONE, usage=usage, wall_ms=-3, not_before_ms=BEYOND, binding=BEYOND)
     assert "Committed" in [type(one).__name__ for one in bench.told]
     task = bench.fabric.core.task(TASK)
-    assert task is not None and (2**53 - 1, 0) == (task.spent.tokens, task.spent.cost)
+    assert task is not None
+    assert (2**53 - 1, 0) == (task.spent.tokens, task.spent.cost)
 
 
 def test_a_line_beyond_the_range_is_an_unparseable_output(bench: Bench) -> None:
@@ -192,7 +195,8 @@ def test_a_line_beyond_the_range_is_an_unparseable_output(bench: Bench) -> None:
     assign = bench.assigned()
     bench.report(assign, '{"outcome":"done","answer":"x","findings":[{"severity":"warn","line":9007199254740993}]}')
     again = [one for one in bench.told if isinstance(one, p.Assign)][-1]
-    assert again.repair is not None and "line of finding 0" in again.repair.error
+    assert again.repair is not None
+    assert "line of finding 0" in again.repair.error
 
 
 def test_a_report_with_a_number_that_names_nothing_ends_nothing(bench: Bench) -> None:
@@ -235,3 +239,54 @@ def test_denials_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> N
         bench.call(c.Pause(), f"k{number}", task="nothing")
         bench.round(1)
     assert [("k2",), ("k3",), ("k4",)] == bench.rows("SELECT key FROM denial ORDER BY id")
+
+
+NAMING = {
+    "answer": c.Answer(gate="g1", word=AnswerWord.ACCEPT, message=NEVER_SENT),
+    "accepts": c.Answer(gate="g1", word=AnswerWord.ACCEPT, accepts=(Acceptance("f1", NEVER_SENT),)),
+    "pause": c.Pause(reason=NEVER_SENT),
+    "resume": c.Resume(reason=NEVER_SENT),
+    "cancel": c.Cancel(reason=Text(blob="no id", size=5)),
+    "trust": c.TrustProject(project="p1", digest="d", content=NEVER_SENT),
+    "bundle": c.KeepBundle(name="b", digest="d", archive=NEVER_SENT),
+}
+
+
+@pytest.mark.parametrize("command", NAMING.values(), ids=NAMING)
+def test_a_command_that_names_a_text_nobody_has_is_refused(bench: Bench, command: c.Command) -> None:
+    """Before anything of it is applied, and before the kernel says what else is wrong with it."""
+    bench.submit(Text("hi", size=2))
+    bench.call(command, "k", task="" if isinstance(command, c.TrustProject | c.KeepBundle) else TASK)
+    bench.round()
+    assert ["blob_missing"] == bench.denied()
+
+
+def test_a_task_whose_text_nobody_has_is_refused_until_it_is_sent(bench: Bench) -> None:
+    """The same submit is refused, then taken with its text; afterwards the text may be named without it."""
+    data, salt = b"x" * 300, b"s" * 16
+    named = Text(blob=p.salted_id(salt, data), size=300)
+    bench.hello()
+    bench.submit(named)
+    bench.round()
+    assert ["blob_missing"] == bench.denied()
+    text = p.Text(id=named.blob, salt=salt, size=300, data=data)
+    bench.call(c.AddProject(project="p1", name="n", place="/x", kind="git"), "project", texts=(text,))
+    bench.submit(named)
+    bench.round()
+    assert (["blob_missing"], 1) == (bench.denied(), sum(isinstance(one, p.Assign) for one in bench.told))
+
+
+def test_an_assignment_that_cannot_be_made_ends_the_attempt(bench: Bench) -> None:
+    """A text that is gone from the store, or anything else that is missing: the attempt fails with the sentence."""
+    bench.submit(Text("hi", size=2))
+    bench.round()
+
+    def assign(granted: Granted) -> p.Assign:
+        raise BlobMissing("Text ab is not stored.")
+
+    bench.fabric.sessions._assign = assign
+    bench.hello()
+    bench.round(3)
+    (row,) = bench.rows("SELECT body FROM entry WHERE body LIKE '%no assignment could be made: L040: Text ab%'")[:1]
+    assert '"end":"failed"' in row[0]
+    assert '"error_class":"permanent"' in row[0]
