@@ -90,8 +90,7 @@ class Course:
 
     def branch(self) -> str:
         """What calc.py is on the branch; "" when there is no branch."""
-        branch = f"loom/{self.task}"
-        return git(self.project, "show", f"{branch}:calc.py") if self.has_branch() else ""
+        return git(self.project, "show", f"loom/{self.task}:calc.py") if self.has_branch() else ""
 
     def has_branch(self) -> bool:
         return "" != git(self.project, "branch", "--list", f"loom/{self.task}")
@@ -302,11 +301,8 @@ WEAKER = TEST.replace("60, total([10, 20, 30])", "50, total([10, 20, 30])")
 @pytest.mark.parametrize("how", ["edited", pytest.param("removed", marks=pytest.mark.slow)])
 def test_no_policy_accepts_changed_tests(loom: Cli, project: Path, how: str) -> None:
     """All is green since the test was bent, or taken away: a person is asked, with that reason; the person may accept."""
-    body = f"{WRONG}# as it was\n"
-    if how == "edited":
-        script = implements(Script.empty(), body, {"tests/test_calc.py": WEAKER})
-    else:
-        script = implements(Script.empty(), body, {"tests/test_other.py": WEAKER}, removes=("tests/test_calc.py",))
+    place, removed = ("tests/test_calc.py", ()) if how == "edited" else ("tests/test_other.py", ("tests/test_calc.py",))
+    script = implements(Script.empty(), f"{WRONG}# as it was\n", {place: WEAKER}, removes=removed)
     course = begin(loom, project, script)
     found = waits(
         course, "for you: final", "reserved for a person: fact tests_changed=yes", 'accept | revise -m "…" | abandon'
