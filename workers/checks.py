@@ -7,7 +7,7 @@
 What runs: the checks that are found by files (`discovery`), as loom's own command lines; instead of them, by name, what
 the repository's own configuration says, only when a person has trusted it (`ProjectSetup.trusted`). Each runs in the given
 sandbox, with an environment that holds no secret and, by default, without network. A check that ran no test is *skipped*,
-never passed; one that reaches its time limit is *failed*.
+never passed; one that reaches its time limit is *failed*, and so is one whose tool the tree itself would replace.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loom.workers.discovery import Plan, look, plans
+from loom.workers.discovery import Plan, in_the_way, look, plans
 from loom.workers.processes import run as run_command
 from loom.workers.protocol import CheckCommand, ErrorClass, ProjectSetup, Statement
 from loom.workers.seams import Command, Finished, HandsError, RunCommand, Sandbox
@@ -35,6 +35,8 @@ MAX_SUMMARY = 200
 MAX_NAMED = 5
 """Failing tests that a summary names."""
 PATH = f"{os.path.dirname(sys.executable)}:/usr/local/bin:/usr/bin:/bin"
+SAFE = "-P"
+"""Without it `python -m` looks for the tool in the tree first."""
 NO_TESTS = 5
 """Exit code of pytest, and of unittest since Python 3.12, when there was no test."""
 
@@ -131,7 +133,8 @@ async def run_checks(
     await run_setup(room, setup)
     found = await asyncio.to_thread(plans, tree)
     layout = await asyncio.to_thread(look, tree)
-    extra = {"PYTHONPATH": layout.source_path} if layout.source_path else {}
+    sources = (tree, tree / layout.source_path) if layout.source_path else (tree,)
+    extra = {"PYTHONPATH": os.pathsep.join(map(str, sources))}
     configured = {each.name: each for each in setup.checks} if setup.trusted else {}
     results = []
     for plan in found:
@@ -169,14 +172,17 @@ async def _configured(room: Room, check: CheckCommand, timeout_ms: int) -> Check
 async def _found(room: Room, plan: Plan, extra: dict[str, str], timeout_ms: int) -> Checked:
     if not plan.commands:
         return Checked(plan.name, "skipped", plan.reason)
+    obstacle = await asyncio.to_thread(in_the_way, room.tree, plan.commands[0][1])
+    if obstacle:
+        return Checked(plan.name, "failed", obstacle[:MAX_SUMMARY])
     done: list[Finished] = []
     for arguments in plan.commands:
-        done.append(await room.start((sys.executable, *arguments), timeout_ms=timeout_ms, extra=extra))
+        done.append(await room.start((sys.executable, SAFE, *arguments), timeout_ms=timeout_ms, extra=extra))
         if done[-1].timed_out:
             break
-    command = ("python", *plan.commands[0])
+    command = ("python", SAFE, *plan.commands[0])
     for arguments in plan.commands[1:]:
-        command += ("&&", "python", *arguments)
+        command += ("&&", "python", SAFE, *arguments)
     output = _output(done)
     if plan.name == "test":
         outcome, summary = _tests(done, output, timeout_ms)

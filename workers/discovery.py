@@ -27,6 +27,14 @@ MAX_READ = 256 * 1024
 """Bytes read of one file."""
 LEFT_OUT = frozenset({"build", "dist", "node_modules", "site-packages", "venv", "__pycache__"})
 
+STARTUP = ("sitecustomize", "usercustomize")
+"""Modules that the interpreter itself runs before anything else."""
+PARTS = {
+    "pytest": ("_pytest", "pluggy", "iniconfig", "packaging", "pygments"),
+    "mypy": ("mypyc", "mypy_extensions", "typing_extensions", "pathspec"),
+}
+"""What a tool imports of other installed packages."""
+
 QUIET = ("-q", "--verbosity=-1")
 """`-q`, and exactly as quiet whatever the project's own options add: the last line must name the number of tests."""
 
@@ -173,6 +181,21 @@ def _typecheck(tree: Path, layout: Layout) -> Plan:
         return Plan("typecheck", reason="mypy is configured, but not installed beside loom")
     named = {"files", "packages", "modules", "mypy_path"} & {*settings, *(found or {})} - {"mypy_path"}
     return Plan("typecheck", commands=(("-m", "mypy", f"--cache-dir={os.devnull}", *(() if named else (".",))),))
+
+
+def in_the_way(tree: Path, tool: str) -> str:
+    """What of the tree would run in the place of `tool` (or before it), as a sentence; "" when nothing would.
+
+    The tests need the tree on Python's path, and what stands there goes before the standard library and installed packages.
+    """
+    names = {tool, *STARTUP, *(("unittest",) if tool == "pytest" else ()), *PARTS.get(tool, ())}
+    for folder, where in ((tree, "at the root"), (tree / "src", "under src")):
+        for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+            name, _, ending = entry.name.partition(".")
+            module = ending.rpartition(".")[2] in ("py", "pyc", "so", "pyd")
+            if name in names and (module or (not ending and any(entry.glob("__init__.*")))):
+                return f"{entry.name} {where} stands in the way of the tool {tool}"
+    return ""
 
 
 def _available(module: str) -> bool:

@@ -115,7 +115,40 @@ def test_lint_and_types_run(tmp_path: Path) -> None:
     assert ("failed", "failed") == (found["lint"].outcome, found["typecheck"].outcome)
     assert "F401" in found["lint"].output
     assert "Incompatible types" in found["typecheck"].output
-    assert ("python", "-m", "ruff", "check", "--no-cache", ".") == found["lint"].command
+    assert ("python", "-P", "-m", "ruff", "check", "--no-cache", ".") == found["lint"].command
+
+
+FORGED = "print('1 passed in 0.01s')\n"
+FAILING = "def test_a(): assert 0\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "check", "files", "words"),
+    [
+        ("pytest.py", "test", {"test_a.py": FAILING}, "pytest.py at the root stands in the way of the tool pytest"),
+        ("src/pytest/__init__.py", "test", {"test_a.py": FAILING}, "pytest under src stands in the way"),
+        ("_pytest.pyc", "test", {"test_a.py": FAILING}, "_pytest.pyc at the root stands in the way"),
+        ("sitecustomize.py", "test", {"test_a.py": FAILING}, "sitecustomize.py at the root stands in the way"),
+        ("unittest.py", "test", {"test_a.py": GOOD.replace("1, 1", "1, 2")}, "stands in the way of the tool unittest"),
+        ("ruff.py", "lint", {"ruff.toml": "", "a.py": "import os\n"}, "stands in the way of the tool ruff"),
+        ("mypy.py", "typecheck", {"mypy.ini": "[mypy]\n", "a.py": "x: int = ''\n"}, "in the way of the tool mypy"),
+    ],
+)
+def test_the_tree_cannot_replace_a_tool(
+    tmp_path: Path, name: str, check: str, files: dict[str | bytes, str | bytes], words: str
+) -> None:
+    """A module of the repository with a tool's name fails the check that it would have forged, and does not run."""
+    found = checked(tmp_path, {**files, name: FORGED})[check]
+    assert ("failed", True, "") == (found.outcome, words in found.summary, found.output), found
+
+
+def test_a_directory_with_a_tools_name_is_no_obstacle(tmp_path: Path) -> None:
+    """Files beside code (`mypy/stubs.pyi`, `pytest/`) are no module: the tool runs, and tests import from the root."""
+    files: dict[str | bytes, str | bytes] = {
+        "pytest/notes.txt": "", "code_.py": "x = 1\n", "tests/test_a.py": "import code_\ndef test_a(): pass\n"
+    }  # fmt: skip
+    found = checked(tmp_path, files)["test"]
+    assert "passed" == found.outcome, found
 
 
 def test_time_limit_is_a_failure(tmp_path: Path) -> None:
