@@ -26,11 +26,12 @@ from loom.coordinator.api import (
     Watch,
     decode_from_client,
 )
-from loom.coordinator.codec import decode_command
+from loom.coordinator.codec import decode_command, encode_command
 from loom.coordinator.endings import Peer
 from loom.coordinator.errors import CodecError
 from loom.coordinator.inbox import Reply, Request, SaltedText, Turned
 from loom.coordinator.keys import token_digest
+from loom.coordinator.store import command_digest
 from loom.kernel import commands as c
 from loom.kernel.events import Event, PrincipalEnrolled
 from loom.kernel.values import Principal
@@ -68,6 +69,15 @@ class Known:
         return any(isinstance(command, ALLOWED.get(label, ())) for label in self.labels)
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A call on its way through a turn: what was asked, by whom, and who waits for the answer (peer → nonce)."""
+
+    asked: tuple[str, str, str, bytes]
+    """Principal, person it acts for, task, digest of the command: what the same key must bring again."""
+    peers: dict[Peer, str]
+
+
 class Principals:
     """Token digest → who. A fold of the home's entries."""
 
@@ -97,7 +107,7 @@ class Desk:
     ) -> None:
         self.principals = principals
         self._has_blob, self._describe, self._log = has_blob, describe, log
-        self._waiting: dict[str, dict[Peer, str]] = {}
+        self._waiting: dict[str, Waiting] = {}
         self._watchers: dict[Peer, tuple[str, int]] = {}
         self._out: list[tuple[Peer, ToClient]] = []
         self.leave: Leave | None = None
@@ -151,9 +161,6 @@ class Desk:
         return None
 
     def _call(self, peer: Peer, known: Known, call: Call) -> Request | None:
-        if peers := self._waiting.get(call.key):
-            peers[peer] = call.nonce
-            return None
         try:
             command = decode_command(call.command)
         except CodecError as error:
@@ -163,9 +170,16 @@ class Desk:
             self._log("client_denied", code=refusal.code, kind=type(command).__name__, principal=known.principal.id)
             self._out.append((peer, refusal))
             return None
-        self._waiting[call.key] = {peer: call.nonce}
         who = known.principal
         principal = Principal(who.id, who.kind, call.via or who.via, call.acting_for or who.acting_for, who.assurance)
+        asked = (who.id, principal.acting_for, call.task, command_digest(encode_command(command)))
+        if waiting := self._waiting.get(call.key):
+            if waiting.asked == asked:
+                waiting.peers[peer] = call.nonce
+            else:
+                self._deny(peer, "key_reused", f"key {call.key} waits for another call", call.key)
+            return None
+        self._waiting[call.key] = Waiting(asked, {peer: call.nonce})
         return Request(
             key=call.key,
             principal=principal,
@@ -184,7 +198,7 @@ class Desk:
         if call.acting_for and DELEGATE not in known.labels:
             sentence = f"{known.principal.id} acts for nobody else; the token is not a transport's"
             return Denied(code="forbidden", sentence=sentence, key=call.key)
-        if len(self._waiting) >= MAX_WAITING:
+        if len(self._waiting) >= MAX_WAITING and call.key not in self._waiting:
             sentence = f"{len(self._waiting)} calls are waiting; send it again in a moment"
             return Denied(code="busy", sentence=sentence, key=call.key)
         for text in call.texts:
@@ -212,7 +226,8 @@ class Desk:
                 self._out.append((peer, poke))
 
     def _answer(self, reply: Reply) -> None:
-        for peer, nonce in self._waiting.pop(reply.key, {}).items():
+        waiting = self._waiting.pop(reply.key, None)
+        for peer, nonce in waiting.peers.items() if waiting else ():
             answered = Answered(
                 key=reply.key,
                 outcome=reply.outcome.value,
@@ -227,10 +242,10 @@ class Desk:
 
     def refuse(self, key: str, code: str, sentence: str) -> bool:
         """Tell those who wait for this key that nothing of it happened; False: nobody of ours does."""
-        peers = self._waiting.pop(key, None)
-        for peer in peers or ():
+        waiting = self._waiting.pop(key, None)
+        for peer in waiting.peers if waiting else ():
             self._deny(peer, code, sentence, key)
-        return peers is not None
+        return waiting is not None
 
     def live(self, progress: Iterable[tuple[str, Progress]]) -> None:
         """Lossy progress, for those who watch the task."""

@@ -139,6 +139,24 @@ def test_a_call_is_asked_once_and_answered_everybody() -> None:
     assert 0 == at.waiting
 
 
+def test_a_key_that_waits_is_not_for_another_call() -> None:
+    """Another command, task, principal or person acted for under it is refused; the call that waits stays as it is."""
+    at = desk()
+    assert hear(at, call(c.Pause(), DELEGATE, acting_for="kim"))[0] is not None
+    others = (
+        call(c.Resume(), DELEGATE, acting_for="kim"),
+        call(c.Pause(), DELEGATE, acting_for="kim", task="u"),
+        call(c.Pause(), DELEGATE, acting_for="ann"),
+        call(c.Pause(), SUBMITTER),
+    )
+    assert [(None, ["key_reused"])] * len(others) == [
+        (request, codes(said)) for request, said in (hear(at, other, b"other") for other in others)
+    ]
+    assert ["forbidden"] == codes(hear(at, call(c.Pause(), VIEWER), b"other")[1])
+    at.settle(turned(Reply("k", Outcome.APPLIED, 7, task="t")), 0)
+    assert [PEER] == [peer for peer, said in at.take_outbox() if isinstance(said, Answered)]
+
+
 def test_what_was_not_written_is_told() -> None:
     """refuse answers those who wait, and says whether anybody did."""
     at = desk()
