@@ -67,7 +67,9 @@ class Endings:
     def report(self, worker: str, peer: Peer, report: Report) -> None:
         """A worker's word. It may come often, and from the next process of the same worker."""
         key = (report.attempt, report.fence)
-        if ending := self._ending.get(end_key(key)):
+        lease = self._leases.get(key)
+        foreign = lease is not None and lease.worker != worker
+        if not foreign and (ending := self._ending.get(end_key(key))):
             if ending.report is not None:
                 ending.workers.add(worker)
             return  # after the coordinator's own word it comes again, and is stale then
@@ -75,14 +77,17 @@ class Endings:
         if missing:
             self._tell(peer, Nack(code="blob_missing", sentence=f"text {missing} was not put: put it again"))
             return
-        lease = self._leases.get(key)
         try:
             request = self._admit(report, worker)
         except (ValueError, LookupError, RecursionError, BlobError, CodecError) as error:
             self._log("report_refused", worker=worker, attempt=report.attempt, error=str(error))
             self._stale.append(StaleReport(peer, worker, report, "malformed", None))
-            if lease is not None and lease.worker == worker:
+            if lease is not None and not foreign:
                 self.end(lease, End.FAILED, ErrorClass.PERMANENT, f"the report could not be read: {error}")
+            return
+        if foreign:  # it neither ends the attempt nor stands in the way of the report of the worker that runs it
+            self._log("report_foreign", worker=worker, attempt=report.attempt, fence=report.fence)
+            self._stale.append(StaleReport(peer, worker, report, "foreign", request))
             return
         if lease is not None:
             self._leases.free_slot(lease)

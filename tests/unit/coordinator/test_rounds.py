@@ -290,3 +290,16 @@ def test_an_assignment_that_cannot_be_made_ends_the_attempt(bench: Bench) -> Non
     (row,) = bench.rows("SELECT body FROM entry WHERE body LIKE '%no assignment could be made: L040: Text ab%'")[:1]
     assert '"end":"failed"' in row[0]
     assert '"error_class":"permanent"' in row[0]
+
+
+def test_a_report_about_the_attempt_of_another_worker_ends_nothing(bench: Bench) -> None:
+    """It is kept and answered Stale; the report of the worker that runs the attempt is committed, also in the same round."""
+    assign = bench.assigned()
+    bench.hello("other", b"o")
+    forged = p.Report(attempt=assign.attempt, fence=assign.fence, end=p.End.FAILED, error_class=p.ErrorClass.PERMANENT)
+    bench.say(b"o", forged)
+    bench.report(assign, DONE)
+    assert ["Committed", "Stale"] == sorted(
+        type(m).__name__ for m in bench.told if isinstance(m, p.Stale | p.Committed)
+    )
+    assert [("other",)] == bench.rows("SELECT worker FROM orphan")
