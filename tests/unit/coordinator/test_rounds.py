@@ -214,6 +214,7 @@ def test_a_stale_report_is_one_orphan_however_often_it_comes(bench: Bench) -> No
     for _ in range(3):
         bench.report(assign, "{}", peer=b"o", usage=p.Usage(input_tokens=BEYOND))
     assert ([(1,)], 3) == (bench.rows("SELECT count(*) FROM orphan"), sum(isinstance(m, p.Stale) for m in bench.told))
+    assert "orphan_dropped" not in bench.logged
 
 
 def test_orphans_that_cannot_be_kept_whole_are_kept_without(bench: Bench) -> None:
