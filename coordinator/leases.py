@@ -7,7 +7,7 @@ a grace after its end, the worker kills a grace before it (`protocol.grace_ms`):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from loom.coordinator.inbox import Granted, Request
@@ -164,7 +164,3 @@ def ended_by_coordinator(lease: Lease, end: End, error_class: ErrorClass, senten
 def _inline(sentence: str) -> str:
     """At most INLINE_TEXT_BYTES of UTF-8, cut between characters."""
     return sentence.encode()[:INLINE_TEXT_BYTES].decode(errors="ignore")
-
-
-def keys(leases: Iterable[Lease]) -> tuple[Key, ...]:
-    return tuple(lease.key for lease in leases)

@@ -389,6 +389,7 @@ class Sessions:
                 "draining": session.draining,
                 "harnesses": list(session.hello.harnesses),
                 "sandboxes": list(session.hello.sandboxes),
+                "families": list(session.hello.families),
                 "attempts": [list(lease.key) for lease in self.leases.of(session.hello.worker)],
             }
             for session in self.roster

@@ -268,14 +268,6 @@ class Store:
         """Spawns of open tasks whose attempt runs, by the record."""
         return self._live("granted")
 
-    def tasks_with_ready_spawns(self) -> tuple[str, ...]:
-        """The tasks of ready_spawns, each once."""
-        return tuple(dict.fromkeys(spawn.task for spawn in self._live("ready")))
-
-    def tasks_with_granted_spawns(self) -> tuple[str, ...]:
-        """The tasks of granted_spawns, each once."""
-        return tuple(dict.fromkeys(spawn.task for spawn in self._live("granted")))
-
     @guarded
     def _live(self, status: str) -> tuple[LiveSpawn, ...]:
         rows = self._execute(READ["spawns"], (status,))

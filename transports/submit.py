@@ -61,6 +61,7 @@ def check_keys(client: Client, plan: Plan) -> None:
     Raises UnavailableProblem that says what to do.
     """
     status: dict[str, Any] = client.describe()
+    _check_served(status, {reference.partition(":")[0] for _, chain in plan.chains for reference in chain})
     there = {*status.get("secrets", ()), *stored(client.home.path)}
     families = {reference.partition(":")[0] for _, chain in plan.chains for reference in chain if "@" not in reference}
     for family in sorted(families & set(KEYS)):
@@ -70,3 +71,15 @@ def check_keys(client: Client, plan: Plan) -> None:
                 f"The coordinator of this home was started without {ours[0]}, and its workers have not got it.",
                 f"loom secrets set {ours[0]}, or `loom daemon stop --workers` and again",
             )
+
+
+def _check_served(status: dict[str, Any], families: set[str]) -> None:
+    """That some worker that is there serves each family; else the task would wait in a queue that nobody empties."""
+    workers = status.get("workers", ())
+    served = {family for worker in workers for family in worker.get("families", ())}
+    missing = sorted(families - served) if workers else []
+    if missing:
+        raise UnavailableProblem(
+            f"No worker of this home serves {', '.join(missing)}: they were started where it was not to be found.",
+            "`loom daemon stop --workers` and again; `loom doctor` says what works here",
+        )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from harness.cli import REPLIES, Cli, git, repository
+from harness.cli import REPLIES, Cli, eventually, git, repository
 
 pytestmark = pytest.mark.needs("git")
 
@@ -103,3 +104,22 @@ def test_an_unknown_command_is_a_usage_error(loom: Cli) -> None:
     """Exit 2."""
     done = loom("nonsense")
     assert (2, True) == (done.code, "nonsense" in done.err), done
+
+
+def test_workers_that_cannot_serve_a_model_are_named(loom: Cli, project: Path, tmp_path: Path) -> None:
+    """Workers that were started without Claude Code are not waited for by a task that needs it: exit 4, with the mend."""
+    assert 0 == loom("init", cwd=project).code
+    assert 0 == loom("daemon", "start", cwd=project).code
+    try:
+        eventually(lambda: "local-1" in loom("daemon", "status", cwd=project).out)
+        claude = tmp_path / "bin" / "claude"
+        claude.parent.mkdir()
+        claude.write_text("#!/bin/sh\necho 2.1.0\n")
+        claude.chmod(0o755)
+        path = f"{claude.parent}:{loom.environment()['PATH']}"
+        env = {"PATH": path, "ANTHROPIC_API_KEY": "sk-none-at-all"}
+        done = loom("run", "Do it", "--model", "*=claude:m", cwd=project, env=env)
+        assert (4, True) == (done.code, "No worker of this home serves claude" in done.err), done
+        assert [] == json.loads(loom("tasks", "--json", cwd=project).out)["tasks"]
+    finally:
+        loom("daemon", "stop", "--workers", cwd=project)
