@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def router(context: Context, endpoint: str, *, max_bytes: int) -> zmq.Socket[byt
     return socket
 
 
-class _Side:
+class _Side(ABC):
     """A thread with one ROUTER. `answer` gets a message's frames without its peer, and returns the frames to send back."""
 
     def __init__(self, context: Context, endpoint: str, *, max_bytes: int, name: str, log: Log) -> None:
@@ -82,8 +83,9 @@ class _Side:
                     with contextlib.suppress(zmq.ZMQError):  # the peer is gone, or does not read: it asks again
                         self._socket.send_multipart([peer, *answer])
 
+    @abstractmethod
     def _answer(self, frames: list[bytes]) -> list[bytes]:
-        raise NotImplementedError
+        """The frames to send back; none: nothing is answered."""
 
 
 class Heartbeats(_Side):

@@ -37,6 +37,10 @@ def home(tmp_path: Path) -> Path:
     return path
 
 
+def _sqlite3() -> str:
+    return "" if shutil.which("sqlite3") else "the command sqlite3 is not installed"
+
+
 def _git() -> str:
     return "" if shutil.which("git") else "git is not installed"
 
@@ -55,5 +59,5 @@ def _claude() -> str:
     return "" if path and Path(path).exists() else "LOOM_TEST_CLAUDE does not name an installed claude"
 
 
-PARTS: dict[str, Callable[[], str]] = {"git": _git, "bubblewrap": _bubblewrap, "claude": _claude}
+PARTS: dict[str, Callable[[], str]] = {"sqlite3": _sqlite3, "git": _git, "bubblewrap": _bubblewrap, "claude": _claude}
 """Part → why a test cannot have it ("" = it can). `.ci/run` installs all of them."""

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.needs("git")
 RUN = ("run", "Mend it", "--model", f"*=recorded:{REPLIES}")
 LOOKING = (("tasks",), ("status",), ("replay", "--all"))
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
-needs_sqlite = pytest.mark.skipif(not shutil.which("sqlite3"), reason="the command sqlite3 is not installed")
+needs_sqlite = pytest.mark.needs("sqlite3")
 
 
 @pytest.fixture(scope="module")
