@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help venv dev demo test test-all check bench sim fmt
+.PHONY: help venv dev demo test test-all check bench sim histories fmt
 
 help: venv
 	@echo 'make demo      a whole run on scripted model replies, in half a minute'
@@ -36,6 +36,9 @@ bench: venv
 
 sim: dev
 	$(if $(SEED),LOOM_SEED=$(SEED)) $(PYTEST) tests/simulation $(ARGS)
+
+histories: dev
+	@$(BIN)/python tests/replay/record.py $(ARGS)
 
 fmt: dev
 	$(BIN)/ruff check --fix .

@@ -51,6 +51,9 @@ class Difference:
     task: str
     expected: str
     got: str
+    n: int = 0
+    command: str = ""
+    """Its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,11 @@ def replay(
     tasks: dict[str, TaskState] = {}
     home = HomeState()
     ticks = 0
+
+    def other(record: Record, expected: bytes, got: str) -> Replay:
+        kind = type(record.command).__name__
+        return Replay(ticks, Difference(record.seq, record.task, expected.decode(), got, record.n, kind))
+
     for record in records:
         ticks += 1
         expected = encode(record.events)
@@ -88,16 +96,16 @@ def replay(
             try:
                 events: tuple[e.Event, ...] = tick_home(home, record.principal, record.command)
             except Refused as refusal:
-                return Replay(ticks, Difference(record.seq, "", expected.decode(), f"rejected: {refusal}"))
+                return other(record, expected, f"rejected: {refusal}")
             home = evolve_home(home, events)
         else:
             taken = _take(record, record.command, tasks.get(record.task), rules(record.rules_digest))
             if isinstance(taken, str):
-                return Replay(ticks, Difference(record.seq, record.task, expected.decode(), taken))
+                return other(record, expected, taken)
             events, tasks[record.task] = taken
         got = encode(events)
         if got != expected:
-            return Replay(ticks, Difference(record.seq, record.task, expected.decode(), got.decode()))
+            return other(record, expected, got.decode())
     return Replay(ticks, None)
 
 

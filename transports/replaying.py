@@ -1,8 +1,7 @@
-"""Replay for surfaces: the record read entry by entry, and every decision derived again by the bundles that were kept."""
+"""Replay for surfaces: recorded runs read entry by entry, and every decision derived again by the bundles that were kept."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,12 +9,13 @@ from dataclasses import dataclass
 from loom.bundles import registry
 from loom.bundles.archives import BundleError
 from loom.coordinator.codec import encode_events
-from loom.coordinator.entry import decode_entry
+from loom.coordinator.entry import Entry, decode_entry
 from loom.coordinator.home import Home
-from loom.coordinator.queries import Queries
+from loom.kernel.limits import SEMANTICS
 from loom.kernel.replay import Difference, Record, replay
 from loom.kernel.work import Rules, rules_for
 from loom.transports.errors import UnavailableProblem
+from loom.transports.histories import HomeRuns, Runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,32 +29,27 @@ class Replayed:
 
 def replayed(home: Home, task: str | None) -> Replayed:
     """Takes the commands of one task (None: of everything) again. Raises UnavailableProblem, LoomError."""
-    loop = asyncio.new_event_loop()
-    opened = Queries.opened(home.database, home.blobs)
-    queries = loop.run_until_complete(opened.__aenter__())
+    with HomeRuns(home, None if task is None else (task,)) as runs:
+        return replayed_runs(runs)
+
+
+def replayed_runs(runs: Runs) -> Replayed:
+    """The same for runs from anywhere."""
     begun = time.perf_counter()
-    try:
-        found = replay(_records(loop, queries, task), _rules(loop, queries), encode_events)
-    finally:
-        loop.run_until_complete(opened.__aexit__(None, None, None))
-        loop.close()
+    found = replay(_records(runs), rules_of(runs), encode_events)
     return Replayed(found.ticks, time.perf_counter() - begun, found.difference)
 
 
-def _records(loop: asyncio.AbstractEventLoop, queries: Queries, task: str | None) -> Iterator[Record]:
+def _records(runs: Runs) -> Iterator[Record]:
     """The entries, one at a time: a history may be longer than memory."""
-    entries = queries.entries(task)
-    while True:
-        try:
-            seq, body = loop.run_until_complete(anext(entries))
-        except StopAsyncIteration:
-            return
+    for seq, body in runs.entries():
         yield record_of(seq, body)
 
 
 def record_of(seq: int, body: bytes | str) -> Record:
-    """An entry's body as replay reads it. Raises CodecError."""
+    """An entry's body as replay reads it. Raises CodecError, and UnavailableProblem for a kernel that this one is not."""
     entry = decode_entry(body)
+    _check_semantics(seq, entry)
     return Record(
         seq=seq,
         task=entry.task,
@@ -70,20 +65,22 @@ def record_of(seq: int, body: bytes | str) -> Record:
     )
 
 
-def _rules(loop: asyncio.AbstractEventLoop, queries: Queries) -> Callable[[str], Rules]:
-    """digest → rules, from the archives that this home keeps; never from what is installed now."""
-    archives = {row["digest"]: row["archive"] for row in loop.run_until_complete(queries.bundles())}
+def _check_semantics(seq: int, entry: Entry) -> None:
+    if entry.rules.semantics != SEMANTICS:
+        raise UnavailableProblem(
+            f"Entry {seq} was decided by semantics {entry.rules.semantics} of the kernel; this loom has {SEMANTICS}.",
+            "replay it with the version of loom that wrote it, or a later one that has both",
+        )
+
+
+def rules_of(runs: Runs) -> Callable[[str], Rules]:
+    """digest → rules, from the archives that stand beside the entries; never from what is installed now."""
     loaded: dict[str, Rules] = {}
 
     def find(digest: str) -> Rules:
         if digest not in loaded:
-            if digest not in archives:
-                raise UnavailableProblem(
-                    f"The bundle {digest[:12]} of this task is not kept in the home.", "loom doctor"
-                )
-            data = loop.run_until_complete(queries.text(archives[digest]["blob"]))
             try:
-                loaded[digest] = rules_for(registry.load_archive(data, digest))
+                loaded[digest] = rules_for(registry.load_archive(runs.archive(digest), digest))
             except BundleError as error:
                 raise UnavailableProblem(
                     f"The bundle {digest[:12]} cannot be loaded: {'; '.join(error.faults)}."
