@@ -73,6 +73,12 @@ def parse_ref(text: str) -> Reference:
     return Reference(family, model, base_url.rstrip("/"))
 
 
+def split_address(family: str, rest: str) -> str:
+    """The address in what follows a reference's family ("" : the family's own)."""
+    parts = () if family in PATHS else _ADDRESS.split(rest, maxsplit=1)
+    return parts[1].rstrip("/") if len(parts) > 1 else ""
+
+
 def format_ref(reference: Reference) -> str:
     """The text of a reference; `parse_ref` gives it back."""
     address = f"@{reference.base_url}" if reference.base_url else ""

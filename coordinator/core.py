@@ -20,9 +20,10 @@ from dataclasses import replace
 
 from loom.coordinator.errors import StoreConflict, StoreError, StoreFull, StoreRefused, StoreUnavailable
 from loom.coordinator.inbox import Granted, Request, Slot, Turned
+from loom.coordinator.offers import restore
 from loom.coordinator.scheduler import Scheduler
 from loom.coordinator.store import Store
-from loom.coordinator.turn import Head, Turn, family_of, own, reason_of
+from loom.coordinator.turn import Head, Turn, own, reason_of
 from loom.kernel.commands import Start, Wake
 from loom.kernel.fold import evolve
 from loom.kernel.home import evolve_home
@@ -79,18 +80,7 @@ class Core:
     def _recover(self) -> None:
         """The queue as the rows say it: after a start, and after a rollback that took back what the queue gave away."""
         self.queue = Scheduler()
-        for spawn in self.store.ready_spawns():
-            if (spawn.spawn, spawn.attempt) in self._shunned:
-                continue
-            self.queue.offer(
-                task=spawn.task,
-                spawn=spawn.spawn,
-                attempt=spawn.attempt,
-                not_before_ms=spawn.not_before_ms,
-                now_ms=self.head.now_ms,
-                priority=spawn.priority,
-                family=family_of(spawn.chain[spawn.binding]),
-            )
+        restore(self, self.store, self._shunned, self.head.now_ms)
         for wake in self.store.wakes():
             if (wake.task, wake.name) in self._shunned:
                 continue

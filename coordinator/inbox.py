@@ -68,6 +68,8 @@ class Slot:
     sandboxes: tuple[str, ...] = ()
     harnesses: tuple[str, ...] = ()
     families: tuple[str, ...] = ()
+    local: bool = False
+    """Whether it works on the coordinator's own machine."""
 
 
 @dataclass(frozen=True, slots=True)

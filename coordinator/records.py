@@ -39,6 +39,11 @@ class LiveSpawn:
     worker: str
     boot: str
     granted_ms: int
+    why: str
+    """What made this attempt ready ("" : the stage was entered)."""
+    rules_digest: str
+    requires: tuple[str, ...]
+    """What the task demands of a worker."""
 
 
 @dataclass(frozen=True, slots=True)

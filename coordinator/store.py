@@ -288,10 +288,13 @@ class Store:
                 worker=worker,
                 boot=boot,
                 granted_ms=granted_ms,
+                why=why,
+                rules_digest=rules_digest,
+                requires=tuple(msgspec.json.decode(requires)),
             )
             for (
                 task, project, priority, weight, held, spawn, agent, attempt, not_before_ms, chain, binding, fence, worker,
-                boot, granted_ms,
+                boot, granted_ms, why, rules_digest, requires,
             ) in rows
         )  # fmt: skip
 

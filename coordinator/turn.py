@@ -15,9 +15,11 @@ from loom.coordinator.entry import Entry
 from loom.coordinator.entry import Rules as RulesPin
 from loom.coordinator.errors import CodecError, LoomError, StoreError
 from loom.coordinator.inbox import Granted, Halt, Outcome, Reply, Request, Slot
+from loom.coordinator.lines import Offered
 from loom.coordinator.merkle import Edge, root
 from loom.coordinator.naming import texts_of
-from loom.coordinator.scheduler import Offered, Scheduler
+from loom.coordinator.offers import follow, offer, spawn_of
+from loom.coordinator.scheduler import Scheduler
 from loom.coordinator.store import Store, command_digest
 from loom.kernel.commands import AttemptEnded, Grant, HomeCommand, Submit, TaskCommand, Wake
 from loom.kernel.effects import Offer, SetWake, StopAttempt
@@ -26,8 +28,8 @@ from loom.kernel.home import evolve_home, tick_home
 from loom.kernel.limits import SEMANTICS
 from loom.kernel.machine import Rejection, Tick, tick
 from loom.kernel.replay import HOME_COMMANDS
-from loom.kernel.state import HomeState, SpawnState, TaskState
-from loom.kernel.values import Bound, Capability, Principal, PrincipalKind, SpawnStatus, Status
+from loom.kernel.state import HomeState, TaskState
+from loom.kernel.values import Bound, Capability, Principal, PrincipalKind, SpawnStatus
 from loom.kernel.work import Asking, Refused, Rules
 
 RESERVATION = 1_000_000
@@ -176,6 +178,8 @@ class Turn:
         seq = self._append(request, _pin(rules.semantics, digest), task_id, taken)
         self.tasks[task_id] = taken.task
         self._effects(task_id, taken)
+        if type(command) is not Grant:
+            follow(self._means.queue, before, taken)
         if not taken.violations:
             return Reply(request.key, Outcome.APPLIED, seq, task=task_id)
         first = taken.violations[0]
@@ -235,7 +239,7 @@ class Turn:
             kind = type(effect)  # announcements are read from the entries by whoever watches
             if kind is Offer:
                 assert isinstance(effect, Offer)
-                offer(queue, taken.task, effect.spawn, effect.attempt, effect.not_before_ms, self.now_ms)
+                offer(self._means, taken.task, effect.spawn, effect.attempt, effect.not_before_ms, self.now_ms)
             elif isinstance(effect, SetWake):
                 queue.wake(task_id, effect.name, effect.due_ms)
             elif isinstance(effect, StopAttempt):
@@ -243,10 +247,10 @@ class Turn:
         if not _GOING_ON.isdisjoint(map(type, taken.events)):
             for state in taken.task.spawns:
                 if state.status is SpawnStatus.READY:
-                    offer(queue, taken.task, state.id, state.attempt, state.not_before_ms, self.now_ms)
+                    offer(self._means, taken.task, state.id, state.attempt, state.not_before_ms, self.now_ms)
 
     def grant(self, offered: Offered, slot: Slot) -> bool | None:
-        """Give an offered attempt to a worker: True done, False not ready any more, None not now or not to this one."""
+        """Give an offered attempt to a worker that may run it: True done, False not ready any more, None not now."""
         self.trying = offered
         task = self._task(offered.task)
         state = spawn_of(task, offered.spawn) if task else None
@@ -256,9 +260,8 @@ class Turn:
             return False
         agent = self._means.rules(task.spec.rules_digest).agents[state.agent]
         reserved = _reservation(task, agent.capability)
-        wanted = (*task.spec.requires, *agent.requires)
-        if reserved is None or (wanted and not set(wanted) <= set(slot.labels)):
-            return None  # what runs has reserved all that is left, and its end frees it; or another worker must come
+        if reserved is None:
+            return None  # what runs has reserved all that is left, and its end frees it
         command = Grant(
             spawn=state.id,
             attempt=state.attempt,
@@ -296,36 +299,6 @@ def reason_of(error: Exception) -> tuple[str, str]:
     return (
         (error.code, str(error)) if isinstance(error, LoomError) else ("internal", f"{type(error).__name__}: {error}")
     )
-
-
-def spawn_of(task: TaskState, spawn: str) -> SpawnState | None:
-    """The spawn of this id in the task's present stage."""
-    for state in task.spawns:
-        if state.id == spawn:
-            return state
-    return None
-
-
-def offer(queue: Scheduler, task: TaskState, spawn: str, attempt: int, not_before_ms: int, now_ms: int) -> None:
-    """Queue a ready attempt of the task."""
-    state = spawn_of(task, spawn)
-    if state is None or task.status is Status.DONE:
-        return
-    queue.offer(
-        task=task.spec.task,
-        spawn=spawn,
-        attempt=attempt,
-        not_before_ms=not_before_ms,
-        now_ms=now_ms,
-        priority=task.spec.priority,
-        family=family_of(state.chain[state.binding]),
-    )
-
-
-def family_of(ref: str) -> str:
-    """The provider family of a reference; "" for agents that need none."""
-    family, colon, _ = ref.partition(":")
-    return family if colon else ""
 
 
 def _reservation(task: TaskState, capability: Capability) -> int | None:

@@ -29,8 +29,10 @@ SELECT task FROM task WHERE status = 'open' ORDER BY id
 
 -- :spawns: of the present stages of open tasks, by status; what is ready can wait for a time or for a held task
 SELECT task.task, task.project, task.priority, task.weight, task.paused OR task.parked <> '', spawn.spawn, spawn.agent,
-    spawn.attempt, spawn.not_before_ms, spawn.chain, spawn.binding, spawn.fence, spawn.worker, spawn.boot, spawn.granted_ms
+    spawn.attempt, spawn.not_before_ms, spawn.chain, spawn.binding, spawn.fence, spawn.worker, spawn.boot, spawn.granted_ms,
+    spawn.why, submission.spec ->> '$.rules_digest', coalesce(submission.spec -> '$.requires', '[]')
 FROM task INDEXED BY task_open CROSS JOIN spawn INDEXED BY spawn_task ON spawn.task = task.id AND spawn.id >= task.entered
+    CROSS JOIN submission ON submission.task = task.id
 WHERE task.status = 'open' AND spawn.status = ?
 ORDER BY spawn.id
 

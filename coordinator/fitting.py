@@ -1,0 +1,134 @@
+"""Which worker a ready attempt may go to, and which it would rather have: the predicates and the score of the scheduler.
+
+    serves(kind, demand) → may it?        asked once for each kind of worker and demand in a turn, never for each attempt
+    Near(offered) → names, best first     asked for each attempt; a named worker with room is taken before any other
+
+A demand is all that decides where an attempt may run; attempts of the same demand stand in the same market (lines.py) and
+are placed, or passed over, together. What else decides it belongs into `Demand`, `Kind` and `serves`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from loom.coordinator.inbox import Slot
+
+
+class Demand(NamedTuple):
+    """What attempts ask for. family "" : no provider; provider: the family, with its address when it is not the family's own.
+
+    spare: another binding of the chain follows, so a provider that is limited for long need not be waited for.
+    """
+
+    family: str = ""
+    provider: str = ""
+    requires: frozenset[str] = frozenset()
+    spare: bool = False
+
+
+class Kind(NamedTuple):
+    """What workers are alike in, as far as `serves` looks at it. local: they run on the coordinator's machine."""
+
+    families: tuple[str, ...]
+    labels: tuple[str, ...]
+    local: bool
+
+
+def kind_of(slot: Slot) -> Kind:
+    return Kind(slot.families, slot.labels, slot.local)
+
+
+def serves(kind: Kind, demand: Demand) -> bool:
+    """Whether workers of this kind may run attempts of this demand. A worker that names no family serves all of them."""
+    if demand.family and kind.families and demand.family not in kind.families:
+        return False
+    return demand.requires.issubset(kind.labels)
+
+
+class Room:
+    """Free capacity of one worker in the making of one turn."""
+
+    __slots__ = ("free", "group", "slot")
+
+    def __init__(self, slot: Slot, group: Group) -> None:
+        self.slot, self.free, self.group = slot, slot.free, group
+
+
+class Group:
+    """The rooms of one kind by how much they have free, so that the widest is found without looking at the others."""
+
+    __slots__ = ("kind", "levels")
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.levels: list[list[Room]] = []
+        """Rooms by their free slots; a place is looked at again only when it comes to the top."""
+
+    def put(self, room: Room) -> None:
+        while len(self.levels) <= room.free:
+            self.levels.append([])
+        self.levels[room.free].append(room)
+
+    def widest(self) -> Room | None:
+        """The room with most free slots."""
+        levels = self.levels
+        while levels:
+            top = levels[-1]
+            if not top:
+                levels.pop()
+                continue
+            room = top[-1]
+            free = room.free
+            if free == len(levels) - 1:
+                return room if free else None
+            levels[free].append(top.pop())
+        return None
+
+
+Near = Callable[[str, str], Sequence[str]]
+"""(project, task) → names of the workers that have something of it warm, best first."""
+
+
+class Rooms:
+    """Where there is room in this turn. shared: how many more the machine allows to workers of its own (None: any)."""
+
+    def __init__(self, slots: Iterable[Slot], shared: int | None = None) -> None:
+        self._groups: dict[Kind, Group] = {}
+        self._by_worker: dict[str, Room] = {}
+        self.shared = shared
+        for slot in slots:
+            if slot.free <= 0:
+                continue
+            kind = kind_of(slot)
+            group = self._groups.get(kind)
+            if group is None:
+                group = self._groups[kind] = Group(kind)
+            room = self._by_worker[slot.worker] = Room(slot, group)
+            group.put(room)
+
+    def serving(self, demand: Demand) -> list[Group]:
+        """The groups whose workers may run it."""
+        return [group for kind, group in self._groups.items() if serves(kind, demand)]
+
+    def find(self, groups: Sequence[Group], near: Sequence[str] = ()) -> Room | None:
+        """A worker of these groups that has room: one that is named in `near`, else the one with most free slots."""
+        for worker in near:
+            room = self._by_worker.get(worker)
+            if room is None or not room.free or room.group not in groups:
+                continue
+            if self.shared != 0 or not room.slot.local:
+                return room
+        best: Room | None = None
+        for group in groups:
+            if self.shared == 0 and group.kind.local:
+                continue
+            room = group.widest()
+            if room is not None and (best is None or room.free > best.free):
+                best = room
+        return best
+
+    def take(self, room: Room) -> None:
+        room.free -= 1
+        if self.shared is not None and room.slot.local:
+            self.shared -= 1

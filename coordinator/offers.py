@@ -1,0 +1,101 @@
+"""What the scheduler is told: attempts that became ready, ended, or were there at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from functools import lru_cache
+from typing import Protocol
+
+from loom.coordinator.bindings import split_address
+from loom.coordinator.fitting import Demand
+from loom.coordinator.scheduler import Scheduler
+from loom.coordinator.store import Store
+from loom.kernel.events import AttemptClosed
+from loom.kernel.machine import Tick
+from loom.kernel.state import SpawnState, TaskState
+from loom.kernel.values import Status
+from loom.kernel.work import Rules
+
+
+class Knows(Protocol):
+    """The queue, and where an agent's demands are found."""
+
+    queue: Scheduler
+
+    def rules(self, digest: str) -> Rules: ...
+
+
+def offer(knows: Knows, task: TaskState, spawn: str, attempt: int, not_before_ms: int, now_ms: int) -> None:
+    """Queue a ready attempt of the task."""
+    state = spawn_of(task, spawn)
+    if state is None or task.status is Status.DONE:
+        return
+    spec = task.spec
+    requires = (*spec.requires, *knows.rules(spec.rules_digest).agents[state.agent].requires)
+    knows.queue.offer(
+        task=spec.task,
+        spawn=spawn,
+        attempt=attempt,
+        not_before_ms=not_before_ms,
+        now_ms=now_ms,
+        priority=spec.priority,
+        weight=spec.weight,
+        project=spec.project,
+        demand=demand_of(state.chain, state.binding, requires),
+    )
+
+
+def follow(queue: Scheduler, before: TaskState | None, taken: Tick) -> None:
+    """What a command other than a grant means for attempts at work, and for those of its task that were held."""
+    for event in taken.events:
+        if type(event) is AttemptClosed and before is not None:
+            queue.ended(before.spec.project)
+    if before is not None:
+        queue.stirred(before.spec.task)
+
+
+def restore(knows: Knows, store: Store, shunned: Container[tuple[str, int | str]], now_ms: int) -> None:
+    """Everything that the rows say is ready or at work, into an empty queue."""
+    for spawn in store.granted_spawns():
+        knows.queue.began(spawn.project)
+    for spawn in store.ready_spawns():
+        if (spawn.spawn, spawn.attempt) in shunned:
+            continue
+        try:
+            agent = knows.rules(spawn.rules_digest).agents.get(spawn.agent)
+        except LookupError:  # nothing of it can be granted; the grant says so
+            agent = None
+        requires = (*spawn.requires, *(agent.requires if agent else ()))
+        knows.queue.offer(
+            task=spawn.task,
+            spawn=spawn.spawn,
+            attempt=spawn.attempt,
+            not_before_ms=spawn.not_before_ms,
+            now_ms=now_ms,
+            priority=spawn.priority,
+            weight=spawn.weight,
+            project=spawn.project,
+            demand=demand_of(spawn.chain, spawn.binding, requires),
+        )
+
+
+def spawn_of(task: TaskState, spawn: str) -> SpawnState | None:
+    """The spawn of this id in the task's present stage."""
+    for state in task.spawns:
+        if state.id == spawn:
+            return state
+    return None
+
+
+def demand_of(chain: tuple[str, ...], binding: int, requires: tuple[str, ...]) -> Demand:
+    """What the attempt on this place of its chain asks for."""
+    return _demand(chain[binding], requires, binding + 1 < len(chain))
+
+
+@lru_cache(maxsize=1024)
+def _demand(ref: str, requires: tuple[str, ...], spare: bool) -> Demand:
+    family, colon, rest = ref.partition(":")
+    if not colon:  # an agent that needs no provider
+        return Demand(requires=frozenset(requires))
+    address = split_address(family, rest)
+    return Demand(family, f"{family}@{address}" if address else family, frozenset(requires), spare)
