@@ -18,7 +18,7 @@ TABLES = (
     ("node", ("insert_node",)),
     ("blob", ("insert_blob",)),
     ("submission", ("insert_submission", "update_caps")),
-    ("attempt", ("insert_attempt",)),
+    ("attempt", ("insert_attempt", "take_attempt")),
     ("finding", ("insert_finding", "accept_finding", "supersede_findings")),
     ("evidence", ("insert_evidence",)),
     ("artifact", ("insert_artifact",)),

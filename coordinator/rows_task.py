@@ -67,9 +67,31 @@ def _verdict(t: TaskRows, v: e.VerdictReached, row: int) -> None:
 
 
 def _closed(t: TaskRows, v: e.TaskClosed, row: int) -> None:
-    t.changes.update(status="done", parked="", delivered=v.delivered)
+    t.changes.update(status="done", parked="")
+    if v.delivered:  # an act that was asked for later is not the delivery
+        t.changes["delivered"] = v.delivered
     t.drop_live_spawns()
     t.put("clear_wakes", (t.task,))
+
+
+def _reopened(t: TaskRows, v: e.TaskReopened, row: int) -> None:
+    t.changes.update(status="open", paused=0, iteration=v.iteration)
+    t.enter(row)
+
+
+def _taken(t: TaskRows, v: e.ResultTaken, row: int) -> None:
+    usage = v.usage
+    t.add("tokens", usage.input_tokens + usage.output_tokens)
+    t.add("cost", usage.cost or 0)
+    t.add("unpriced", usage.calls > 0 and usage.cost is None)
+    t.put(
+        "take_attempt",
+        (
+            usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.calls, usage.cost, usage.price,
+            v.repaired, encode_value(v.execution).decode(), text_column(v.prompt), text_column(v.transcript),
+            text_column(v.output), t.find(v.spawn).id * ATTEMPTS_PER_SPAWN + v.attempt,
+        ),
+    )  # fmt: skip
 
 
 def _wake_set(t: TaskRows, v: e.WakeSet, row: int) -> None:
@@ -274,6 +296,8 @@ TASK_ROWS: dict[type, Callable[[TaskRows, Any, int], None]] = {
     e.BudgetRaised: _budget_raised,
     e.VerdictReached: _verdict,
     e.TaskClosed: _closed,
+    e.TaskReopened: _reopened,
+    e.ResultTaken: _taken,
     e.WakeSet: _wake_set,
     e.WakeCleared: _wake_cleared,
     e.FactRecorded: _fact,

@@ -10,9 +10,10 @@ from typing import assert_never
 
 from loom.kernel import commands as c
 from loom.kernel import events as e
+from loom.kernel.acting import arm_act
 from loom.kernel.admission import BLOCK
 from loom.kernel.attempts import ready_afresh
-from loom.kernel.closing import stop_running
+from loom.kernel.closing import finished, stop_running
 from loom.kernel.effects import SetWake
 from loom.kernel.facts import live_blockers
 from loom.kernel.flow import Finalize, Gate
@@ -217,9 +218,11 @@ def _resume(work: Work, parked: Parked | None) -> None:
                     work.emit(e.FindingAccepted(finding=finding.id, by=work.principal, reason=NO_TEXT))
             ready_afresh(work, state, "retry")
     if not stage_settled(work):
+        if parked.code is ParkCode.WALL and draft.verdict is not Verdict.NONE:
+            arm_act(work)
         offer_all(work)
     elif draft.verdict is not Verdict.NONE:  # it was delivered while a person was asked
-        work.emit(e.TaskClosed(delivered=draft.spawns[-1].id))
+        work.emit(finished(work))
     elif parked.code in (ParkCode.STALL, ParkCode.ROUNDS):
         rework_again(work)
     elif draft.spawns and parked.code is not ParkCode.ASKED:  # paid for and committed: only the decision is taken again

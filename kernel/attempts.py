@@ -12,6 +12,7 @@ from dataclasses import replace
 from loom.kernel import commands as c
 from loom.kernel import events as e
 from loom.kernel.admission import elsewhere, malformed, take_change, take_measures, take_report, unfit
+from loom.kernel.closing import end_of, finished
 from loom.kernel.gates import park
 from loom.kernel.limits import (
     BACKOFF_BASE_MS,
@@ -25,7 +26,7 @@ from loom.kernel.limits import (
     UNDELIVERED_PER_SPAWN,
 )
 from loom.kernel.stages import UNCOUNTED, budget_gone, leave, offer, run, stage_settled
-from loom.kernel.state import SpawnState
+from loom.kernel.state import SpawnState, doubt_about
 from loom.kernel.values import (
     NO_TEXT,
     End,
@@ -39,12 +40,15 @@ from loom.kernel.values import (
     Severity,
     SpawnStatus,
     Text,
+    Usage,
     Verdict,
 )
 from loom.kernel.work import Refused, Work, say
 
 UNCOUNTED_ENDS = (End.UNDELIVERED, End.STOPPED)
 UNCOUNTED_CLASSES = (ErrorClass.RATE_LIMIT,)
+NOTHING_DONE = (ErrorClass.PERMANENT, ErrorClass.WORKSPACE)
+"""Failures of an act that its worker reports only when it did nothing outside."""
 
 
 def grant(work: Work, command: c.Grant) -> None:
@@ -73,6 +77,7 @@ def grant(work: Work, command: c.Grant) -> None:
             price=command.price,
             reserved=command.reserved,
             bound=command.bound,
+            reconciles=doubt_about(draft.doubts, state.agent, state.effect) if draft.doubts else "",
         )
     )
 
@@ -92,14 +97,24 @@ def ended(work: Work, command: c.AttemptEnded) -> None:
         raise Refused("stale", f"{command.spawn} was given to {state.worker}; {work.principal.id} cannot end it")
     if fault := malformed(command):
         raise Refused("malformed", f"the end of attempt {command.attempt} of {command.spawn} {fault}")
+    certain = _nothing_done(work, command)
     command = _judged(work, state, command)
-    closed = close(work, state, command)
+    closed = close(work, state, command, certain=certain)
     if command.end is End.REPORTED:
         take_report(work, state, command)
     else:
         _follow_up(work, state, command)
-    _note_budgets(work, closed)
-    _go_on(work)
+    note_budgets(work, closed.usage, counted=closed.counted)
+    go_on(work)
+
+
+def _nothing_done(work: Work, command: c.AttemptEnded) -> bool:
+    """Whether the worker itself says that it failed for good, with nothing done outside."""
+    return (
+        command.end is End.FAILED
+        and command.error_class in NOTHING_DONE
+        and work.principal.kind is PrincipalKind.WORKER
+    )
 
 
 def _judged(work: Work, state: SpawnState, command: c.AttemptEnded) -> c.AttemptEnded:
@@ -117,8 +132,8 @@ def _judged(work: Work, state: SpawnState, command: c.AttemptEnded) -> c.Attempt
     return command if command.error_class is ErrorClass.NONE else replace(command, error_class=ErrorClass.NONE)
 
 
-def close(work: Work, state: SpawnState, command: c.AttemptEnded) -> e.AttemptClosed:
-    """The attempt is over: its reservation is released, its usage is spent."""
+def close(work: Work, state: SpawnState, command: c.AttemptEnded, *, certain: bool = False) -> e.AttemptClosed:
+    """The attempt is over: its reservation is released, its usage is spent. certain: an act that surely did nothing."""
     counted = (
         work.agent(state).capability not in UNCOUNTED
         and command.end not in UNCOUNTED_ENDS
@@ -128,7 +143,7 @@ def close(work: Work, state: SpawnState, command: c.AttemptEnded) -> e.AttemptCl
         spawn=state.id,
         attempt=state.attempt,
         fence=state.fence,
-        end=command.end,
+        end=end_of(work, state, command.end, certain=certain),
         error_class=command.error_class,
         message=command.message,
         usage=command.usage,
@@ -144,7 +159,7 @@ def close(work: Work, state: SpawnState, command: c.AttemptEnded) -> e.AttemptCl
     return closed
 
 
-def _go_on(work: Work) -> None:
+def go_on(work: Work) -> None:
     """After an end: leave the stage when all of it is settled; park when something of it failed and nothing runs."""
     draft = work.draft
     if draft.parked is not None or not draft.spawns:
@@ -155,7 +170,7 @@ def _go_on(work: Work) -> None:
             names = ", ".join(spawn.rsplit("/", 1)[-1] for spawn in failed)
             park(work, ParkCode.SPAWN_FAILED, f"{names} failed: {_last_failure(work, failed)}", failed)
         elif draft.verdict is not Verdict.NONE:
-            work.emit(e.TaskClosed(delivered=draft.spawns[-1].id))
+            work.emit(finished(work))
         else:
             leave(work)
             run(work)
@@ -268,6 +283,7 @@ def _ready(
 ) -> None:
     """The next attempt; a new binding starts with fresh counts of its own tries. What is to be repaired stays so."""
     moved = binding is not None
+    reason = _reconciling(work, state, reason)
     work.emit(
         e.AttemptReadied(
             spawn=state.id,
@@ -287,8 +303,15 @@ def _ready(
     offer(work, state.id)
 
 
+def _reconciling(work: Work, state: SpawnState, reason: str) -> str:
+    """Why there is another attempt; after one in doubt it looks first."""
+    doubted = doubt_about(work.draft.doubts, state.agent, state.effect)
+    return f"reconcile after {reason}" if doubted else reason
+
+
 def ready_afresh(work: Work, state: SpawnState, reason: str) -> None:
     """Another try after a person's word: all counters and the chain start again. The caller offers it."""
+    reason = _reconciling(work, state, reason)
     work.emit(
         e.AttemptReadied(spawn=state.id, attempt=state.attempt + 1, not_before_ms=work.now_ms, binding=0, reason=reason)
     )
@@ -332,14 +355,14 @@ def backoff_ms(state: SpawnState, tries: int) -> int:
     return base // 2 + int.from_bytes(digest[:4], "big") % (base // 2 + 1)
 
 
-def _note_budgets(work: Work, closed: e.AttemptClosed) -> None:
+def note_budgets(work: Work, usage: Usage, *, counted: bool) -> None:
     """80 and 100 percent of a budget are events."""
-    caps, spent, usage = work.draft.caps, work.draft.spent, closed.usage
+    caps, spent = work.draft.caps, work.draft.spent
     if caps.cost and usage.cost:
         _note(work, "cost", caps.cost, spent.cost, usage.cost)
     if caps.tokens:
         _note(work, "tokens", caps.tokens, spent.tokens, usage.input_tokens + usage.output_tokens)
-    if caps.attempts and closed.counted:
+    if caps.attempts and counted:
         _note(work, "attempts", caps.attempts, spent.attempts, 1)
 
 

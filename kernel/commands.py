@@ -137,13 +137,32 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Act:
+    """Do something outside with accepted work, once. agent: of capability act; effect: what exactly, opaque to the kernel."""
+
+    agent: str
+    effect: Pairs = ()
+    reason: Text = NO_TEXT
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Use the result of an attempt that came too late, instead of trying again. orphan: the number under which it was kept;
+    report: what was kept, word by word. Whoever asks leaves it out, and the coordinator puts it in."""
+
+    orphan: int
+    report: AttemptEnded | None = None
+    reason: Text = NO_TEXT
+
+
+@dataclass(frozen=True, slots=True)
 class Wake:
     """A named wake of the task is due."""
 
     name: str
 
 
-TaskCommand = Submit | Grant | AttemptEnded | Answer | Pause | Resume | Cancel | Wake
+TaskCommand = Submit | Grant | AttemptEnded | Answer | Pause | Resume | Cancel | Act | Take | Wake
 
 # ------------------------------------------------------------------------------------------------- about the home
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from loom.kernel import events as e
 from loom.kernel.copying import copier, filler
-from loom.kernel.state import GateState, Parked, SpawnState, TaskSpec, TaskState
+from loom.kernel.state import Doubt, GateState, Parked, SpawnState, TaskSpec, TaskState
 from loom.kernel.values import (
     Artifact,
     Caps,
@@ -63,6 +63,8 @@ class Draft:
     spent: Spent
     fence: int
     wakes: Counts
+    subject_fence: int
+    doubts: tuple[Doubt, ...]
 
     def __init__(self, task: TaskState) -> None:
         _fill(self, task)
@@ -122,4 +124,6 @@ def newborn(event: e.TaskSubmitted) -> TaskState:
         spent=Spent(),
         fence=0,
         wakes=(),
+        subject_fence=0,
+        doubts=(),
     )

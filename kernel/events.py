@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from loom.kernel.ending_events import ResultTaken as ResultTaken
+from loom.kernel.ending_events import TaskClosed as TaskClosed
+from loom.kernel.ending_events import TaskReopened as TaskReopened
+from loom.kernel.ending_events import VerdictReached as VerdictReached
 from loom.kernel.home_events import BundleKept as BundleKept
 from loom.kernel.home_events import HomeCreated as HomeCreated
 from loom.kernel.home_events import HomeEvent as HomeEvent
@@ -31,11 +35,11 @@ from loom.kernel.values import (
     Evidence,
     Execution,
     Finding,
+    Pairs,
     ParkCode,
     Principal,
     Text,
     Usage,
-    Verdict,
 )
 
 Because = tuple[str, ...]
@@ -69,13 +73,15 @@ class StageSkipped:
 
 @dataclass(frozen=True, slots=True)
 class SpawnOpened:
-    """A spawn with its chain of bindings, fixed now. Its first attempt is ready."""
+    """A spawn with its chain of bindings, fixed now. Its first attempt is ready. effect: what exactly an act is to do
+    outside, when a person asked for it."""
 
     spawn: str
     agent: str
     stage: str
     iteration: int
     chain: tuple[str, ...]
+    effect: Pairs = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,8 @@ class SpawnSkipped:
 
 @dataclass(frozen=True, slots=True)
 class AttemptGranted:
+    """For an act, the intent. reconciles: the attempt in doubt before it, whose trace it looks for first ("" : none)."""
+
     spawn: str
     attempt: int
     fence: int
@@ -96,6 +104,7 @@ class AttemptGranted:
     price: str
     reserved: int
     bound: Bound
+    reconciles: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,20 +353,6 @@ class WakeCleared:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class VerdictReached:
-    verdict: Verdict
-    by: Principal
-    because: Because = ()
-
-
-@dataclass(frozen=True, slots=True)
-class TaskClosed:
-    """Nothing of the task is left to do."""
-
-    delivered: str = ""
-
-
 TaskEvent = (
     TaskSubmitted
     | FlowChosen
@@ -394,6 +389,8 @@ TaskEvent = (
     | WakeCleared
     | VerdictReached
     | TaskClosed
+    | TaskReopened
+    | ResultTaken
 )
 
 Event = TaskEvent | HomeEvent

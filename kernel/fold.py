@@ -15,11 +15,12 @@ from loom.kernel.copying import quicken
 from loom.kernel.draft import Draft, newborn
 from loom.kernel.facts import bad_work
 from loom.kernel.limits import MAX_LIVE_FINDINGS, MAX_MESSAGES, MAX_STALL_KEYS
-from loom.kernel.state import GateState, Parked, SpawnState, TaskState
+from loom.kernel.state import Doubt, GateState, Parked, SpawnState, TaskState
 from loom.kernel.values import (
     REVIEW,
     CarriedMessage,
     Counts,
+    End,
     FindingStatus,
     Origin,
     SpawnStatus,
@@ -59,7 +60,8 @@ def _stage_entered(d: Draft, v: e.StageEntered) -> None:
 
 
 def _spawn_opened(d: Draft, v: e.SpawnOpened) -> None:
-    d.spawns = (*d.spawns, SpawnState(id=v.spawn, agent=v.agent, status=SpawnStatus.READY, chain=v.chain))
+    opened = SpawnState(id=v.spawn, agent=v.agent, status=SpawnStatus.READY, chain=v.chain, effect=v.effect)
+    d.spawns = (*d.spawns, opened)
 
 
 def _spawn_skipped(d: Draft, v: e.SpawnSkipped) -> None:
@@ -91,6 +93,23 @@ def _attempt_closed(d: Draft, v: e.AttemptClosed) -> None:
         reserved=spent.reserved - v.released,
         unpriced=spent.unpriced + (usage.calls > 0 and usage.cost is None),
     )
+    if v.end is End.IN_DOUBT and (state := d.spawn(v.spawn)) is not None:
+        left = _doubts_without(d.doubts, state)
+        d.doubts = (*left, Doubt(agent=state.agent, effect=state.effect, attempt=f"{v.spawn}#{v.attempt}"))
+
+
+def _doubts_without(doubts: tuple[Doubt, ...], state: SpawnState) -> tuple[Doubt, ...]:
+    return tuple(d for d in doubts if (d.agent, d.effect) != (state.agent, state.effect))
+
+
+def _result_taken(d: Draft, v: e.ResultTaken) -> None:
+    spent, usage = d.spent, v.usage
+    d.spent = replace(
+        spent,
+        tokens=spent.tokens + usage.input_tokens + usage.output_tokens,
+        cost=spent.cost + (usage.cost or 0),
+        unpriced=spent.unpriced + (usage.calls > 0 and usage.cost is None),
+    )
 
 
 def _attempt_readied(d: Draft, v: e.AttemptReadied) -> None:
@@ -114,6 +133,8 @@ def _attempt_readied(d: Draft, v: e.AttemptReadied) -> None:
 
 
 def _spawn_settled(d: Draft, v: e.SpawnSettled) -> None:
+    if d.doubts and (state := d.spawn(v.spawn)) is not None:
+        d.doubts = _doubts_without(d.doubts, state)
     d.change_spawn(v.spawn, status=SpawnStatus.SETTLED, worker="", boot="", reserved=0)
     d.outcomes = put(d.outcomes, v.agent, v.outcome)
 
@@ -155,6 +176,7 @@ def _subject_changed(d: Draft, v: e.SubjectChanged) -> None:
     if v.subject != d.subject:
         d.evidence = ()
     d.subject, d.work, d.change, d.author = v.subject, v.work, v.change, v.author
+    d.subject_fence = d.fence
 
 
 def _gate_opened(d: Draft, v: e.GateOpened) -> None:
@@ -260,6 +282,12 @@ def _task_closed(d: Draft, v: e.TaskClosed) -> None:
     d.wakes = ()
 
 
+def _task_reopened(d: Draft, v: e.TaskReopened) -> None:
+    d.status = Status.OPEN
+    d.paused = False
+    d.iterations = put(d.iterations, v.stage, v.iteration)
+
+
 FOLDS: dict[type, Callable[[Draft, Any], None]] = {
     e.FlowChosen: _flow_chosen,
     e.StageEntered: _stage_entered,
@@ -292,4 +320,6 @@ FOLDS: dict[type, Callable[[Draft, Any], None]] = {
     e.WakeCleared: _wake_cleared,
     e.VerdictReached: _verdict_reached,
     e.TaskClosed: _task_closed,
+    e.TaskReopened: _task_reopened,
+    e.ResultTaken: _result_taken,
 }

@@ -15,9 +15,11 @@ from loom.kernel.evidence import missing
 from loom.kernel.facts import View, holds, live_blockers
 from loom.kernel.flow import Finalize, Rule
 from loom.kernel.policies import Policy
-from loom.kernel.state import TaskState
+from loom.kernel.state import TaskState, doubt_about
 from loom.kernel.values import (
     AnswerWord,
+    Capability,
+    End,
     PrincipalKind,
     SpawnStatus,
     Status,
@@ -30,6 +32,8 @@ from loom.kernel.work import Asking, Rules, Unanswered, brief
 UNFINISHED = (SpawnStatus.READY, SpawnStatus.GRANTED)
 RETRY, REVISE, ABANDON = AnswerWord.RETRY, AnswerWord.REVISE, AnswerWord.ABANDON
 GIVEN_UP = (Verdict.ABANDONED, Verdict.CANCELLED)
+BROKEN_OFF = (End.LOST, End.STOPPED, End.OBJECTED)
+"""Ends without the worker's own word: of an act, they are recorded as a doubt."""
 Events = tuple[e.TaskEvent, ...]
 
 
@@ -238,6 +242,29 @@ def _reserved(rules: Rules, before: TaskState | None, after: TaskState, events: 
     return None
 
 
+def _reconciled(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
+    """An act is never done again blindly: lost, it is in doubt; what follows a doubt looks first; only its own result ends it."""
+    doubts = before.doubts if before else ()
+    states = {state.id: state for state in (*(before.spawns if before else ()), *after.spawns)} if doubts else {}
+    for event in events:
+        if isinstance(event, e.AttemptGranted) and doubts and (state := states.get(event.spawn)):
+            doubted = doubt_about(doubts, state.agent, state.effect)
+            if event.reconciles != doubted:
+                return f"attempt {event.attempt} of {event.spawn} does not look for what {doubted or 'nobody'} did before it"
+        elif isinstance(event, e.AttemptClosed) and event.end in BROKEN_OFF and _acts(rules, event.spawn):
+            return f"attempt {event.attempt} of {event.spawn} ended {event.end}, and nobody doubts what it did outside"
+    settled = {event.agent for event in events if isinstance(event, e.SpawnSettled)} if doubts else ()
+    for doubt in doubts:
+        if doubt.agent not in settled and not doubt_about(after.doubts, doubt.agent, doubt.effect):
+            return f"nobody looked whether {doubt.attempt} did something outside"
+    return None
+
+
+def _acts(rules: Rules, spawn: str) -> bool:
+    agent = rules.agents.get(spawn.rsplit("/", 1)[-1])
+    return agent is not None and agent.capability is Capability.ACT
+
+
 LAWS: tuple[Law, ...] = (
     Law("numbers", (), _numbers, (RETRY, ABANDON)),
     Law("next_actor", (), _next_actor, (RETRY, ABANDON)),
@@ -250,5 +277,6 @@ LAWS: tuple[Law, ...] = (
     Law("policy_floor", (e.DecisionRecorded,), _policy_floor),
     Law("fences", (e.AttemptGranted,), _fences, (RETRY, ABANDON)),
     Law("current_fence", (e.AttemptClosed,), _current_fence, (RETRY, ABANDON)),
+    Law("reconciled", (e.AttemptGranted, e.AttemptClosed, e.TaskClosed, e.TaskReopened), _reconciled, (RETRY, ABANDON)),
     Law("reserved", (e.AttemptGranted, e.AttemptClosed), _reserved, (RETRY, ABANDON)),
 )

@@ -32,6 +32,8 @@ RATE_WAIT_MAX_MS = 24 * 3_600_000
 """A rate limit that ends later than this is a failure of its binding: no wait without an end."""
 
 TASK_WALL_MS = 7 * 24 * 3_600_000
+ACT_WAIT_MS = 24 * 3_600_000
+"""What a person asks for after the end is given this long; then the person is asked again."""
 GATE_WAIT_MS = 7 * 24 * 3_600_000
 ATTEMPT_WALL_MS = 30 * 60_000
 
@@ -43,9 +45,14 @@ MAX_STALL_KEYS = 1_000
 """Kinds of trouble whose returns are counted in one task; beyond it the rarest old ones are forgotten."""
 MAX_FANOUT = 256
 MAX_MESSAGES = 20
+MAX_EFFECT_BYTES = 4_096
+"""What a person may say of what exactly an act is to do."""
+MAX_DOUBTS = 20
+"""Acts of one task that may be in doubt; beyond it those must be settled before others are asked for."""
 MAX_MOVES_PER_TICK = 64
 """Stages entered in one tick; a flow that needs more is a loop without work in it."""
 
 assert BACKOFF_BASE_MS <= BACKOFF_MAX_MS <= RATE_WAIT_SWITCH_MS <= RATE_WAIT_MAX_MS <= GATE_WAIT_MS
+assert ACT_WAIT_MS <= GATE_WAIT_MS
 assert TRANSIENT_TRIES <= ATTEMPTS_PER_TASK
 assert MAX_FINDINGS_PER_ATTEMPT <= MAX_LIVE_FINDINGS

@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
+from loom.kernel import acting
 from loom.kernel import commands as c
 from loom.kernel import events as e
 from loom.kernel.answering import answer, arm_wall
@@ -30,6 +31,7 @@ from loom.kernel.limits import GATE_WAIT_MS, MAX_INTEGER, SEMANTICS
 from loom.kernel.policies import Policy, digest, effective
 from loom.kernel.stages import conclude, offer_all, run
 from loom.kernel.state import TaskSpec, TaskState
+from loom.kernel.taking import take
 from loom.kernel.values import (
     TROUBLE,
     AnswerWord,
@@ -153,7 +155,7 @@ def _begin(
         raise Refused("no_such_task", "there is no such task in this home")
     if now_ms < task.now_ms:
         raise Refused("time_ran_back", f"now_ms {now_ms} is before the task's last, {task.now_ms}")
-    if task.status is Status.DONE:
+    if task.status is Status.DONE and not isinstance(command, c.Act):
         raise Refused("task_done", f"task {task.spec.task} is done ({task.verdict}); nothing more can happen to it")
     return Work(rules, task, recorder, principal, now_ms, recorder.ask)
 
@@ -183,6 +185,10 @@ def _take(work: Work, command: c.TaskCommand) -> None:
             _resume(work, command)
         case c.Cancel():
             _cancel(work)
+        case c.Act():
+            acting.act(work, command)
+        case c.Take():
+            take(work, command)
         case c.Wake():
             _wake(work, command)
         case _:
@@ -285,6 +291,8 @@ def _wake(work: Work, command: c.Wake) -> None:
     if command.name == "wall" and draft.verdict is Verdict.NONE:
         waiting = tuple(s.id for s in draft.spawns if s.status is SpawnStatus.READY)
         park(work, ParkCode.WALL, "the task's time is used up", waiting)
+    elif command.name == acting.WAKE:
+        acting.overdue(work)
 
 
 # --------------------------------------------------------------------------------------------------------- objected

@@ -84,6 +84,25 @@ class SpawnState:
     repair_error: Text = NO_TEXT
     subject: str = ""
     """What the task's subject was when the attempt was granted: a judge's word is about this one."""
+    effect: Pairs = ()
+    """What exactly an act is to do outside, when a person asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """An act that may have happened outside: its attempt ended, and nobody can say. It outlives its spawn."""
+
+    agent: str
+    effect: Pairs
+    attempt: str
+
+
+def doubt_about(doubts: tuple[Doubt, ...], agent: str, effect: Pairs) -> str:
+    """The attempt that left this act in doubt ("" : none)."""
+    for doubt in doubts:
+        if doubt.agent == agent and doubt.effect == effect:
+            return doubt.attempt
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +170,9 @@ class TaskState:
     fence: int
     """The last fence given in this task."""
     wakes: Counts
+    subject_fence: int
+    """The last fence given before the present subject was: an attempt with a higher one saw this subject."""
+    doubts: tuple[Doubt, ...]
 
 
 @dataclass(frozen=True, slots=True)

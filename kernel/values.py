@@ -63,6 +63,8 @@ class End(StrEnum):
     UNDELIVERED = "undelivered"
     STOPPED = "stopped"
     OBJECTED = "objected"
+    IN_DOUBT = "in_doubt"
+    """Of an act: nobody can say whether it happened outside."""
 
 
 class ErrorClass(StrEnum):

@@ -50,6 +50,10 @@ INSERT INTO attempt (id, spawn, number, fence, end, error_class, message, bindin
     transcript, output)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
+-- :take_attempt: its late result was taken after all
+UPDATE attempt SET end = 'taken', input_tokens = ?, output_tokens = ?, cached_tokens = ?, calls = ?, cost = ?, price = ?, repaired = ?,
+    execution = ?, prompt = ?, transcript = ?, output = ? WHERE id = ?
+
 -- :insert_finding
 INSERT INTO finding (id, task, finding, agent, spawn, round, subject, severity, category, path, line, side, message,
     evidence, suggestion, identity, stall_key, origin, status, accepted_by, reason)

@@ -263,6 +263,44 @@ def test_reserved() -> None:
     assert {"reserved"} == laws(judge(player, closed(player, 1, released=101), readied(player)))
 
 
+def delivering(end: str = "") -> Player:
+    """A task whose delivery runs, or has ended so."""
+    player = Player(DELIVERED, {"preset": "supervised"})
+    player.report("worker", subject="s1")
+    player.answer("accept")
+    player.grant("deliver")
+    if end:
+        player.end("deliver", end)
+    return player
+
+
+def test_reconciled_after_a_doubt() -> None:
+    """An act after one in doubt looks first, and says after which."""
+    player = delivering("lost")
+    blind = granted(player, 3, agent="deliver")
+    assert {"reconciled"} == laws(judge(player, blind))
+    assert {"reconciled"} == laws(judge(player, replace(blind, reconciles="t/finalize.1/deliver#7")))
+    assert set() == laws(judge(player, replace(blind, reconciles="t/finalize.1/deliver#1")))
+
+
+def test_reconciled_is_nothing_lost() -> None:
+    """An act that is broken off is in doubt, whatever the end is called."""
+    player = delivering()
+    for end in (End.LOST, End.STOPPED, End.OBJECTED):
+        event = replace(closed(player, 2, agent="deliver"), end=end)
+        assert {"reconciled"} == laws(judge(player, event, readied(player, "deliver"))), end
+    event = replace(closed(player, 2, agent="deliver"), end=End.IN_DOUBT)
+    assert set() == laws(judge(player, event, readied(player, "deliver")))
+
+
+def test_reconciled_ends_a_doubt() -> None:
+    """A doubt does not go away by itself, not even with the task's end."""
+    player = delivering("lost")
+    over = e.TaskClosed()
+    assert {"reconciled"} == laws(judge(player, over, change=lambda after: replace(after, doubts=())))
+    assert set() == laws(judge(player, over))
+
+
 def test_every_law_has_its_test_here() -> None:
     """A law that is added is violated here, too."""
     tests = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
