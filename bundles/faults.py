@@ -84,6 +84,9 @@ def _agent(agent: Agent, bundle: Bundle) -> Iterator[str]:
         yield f"{at}: capability {agent.capability} has no model behind it, and so no prompt and no output"
     if agent.measures and agent.capability is not Capability.EDIT:
         yield f"{at}: measures what it changed, but capability {agent.capability} changes nothing"
+    for label in agent.requires:
+        if not NAME.fullmatch(label):
+            yield f"{at}: requires the label {label!r}: {_spelling(NAME)}"
     yield from _artifacts(agent, at, {name for other in bundle.agents for name in other.makes})
     for name, values in facts_of(agent).items():
         if not values or len(set(values)) != len(values):

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from loom.coordinator.errors import StoreConflict, StoreError, StoreFull, StoreRefused, StoreUnavailable
+from loom.coordinator.fitting import Near
 from loom.coordinator.inbox import Granted, Request, Slot, Turned
 from loom.coordinator.offers import restore
 from loom.coordinator.scheduler import Scheduler
@@ -59,6 +60,8 @@ class Core:
         self.store = store
         self.ask = ask
         self.draw = draw
+        self.near: Near | None = None
+        """Which workers have something of a project warm (None: nobody knows)."""
         self.queue = Scheduler()
         self._rules = rules
         self._indexed: dict[str, Rules] = {}
@@ -79,12 +82,15 @@ class Core:
 
     def _recover(self) -> None:
         """The queue as the rows say it: after a start, and after a rollback that took back what the queue gave away."""
-        self.queue = Scheduler()
+        self.queue = Scheduler(near=self._near)
         restore(self, self.store, self._shunned, self.head.now_ms)
         for wake in self.store.wakes():
             if (wake.task, wake.name) in self._shunned:
                 continue
             self.queue.wake(wake.task, wake.name, wake.due_ms)
+
+    def _near(self, project: str, task: str) -> Sequence[str]:
+        return self.near(project, task) if self.near else ()
 
     def task(self, task_id: str) -> TaskState | None:
         """The state of a task, folded from its entries at first touch; None: there is none."""

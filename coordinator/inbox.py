@@ -57,6 +57,10 @@ class Reply(msgspec.Struct, frozen=True):
     task: str = ""
 
 
+HOME_LABEL = "home"
+"""The label of every worker on the home's own machine, and of no other: it sees the home's files and those beside it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
     """Free capacity of one worker session, as the scheduler may use it in this turn."""

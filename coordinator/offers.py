@@ -8,12 +8,14 @@ from typing import Protocol
 
 from loom.coordinator.bindings import split_address
 from loom.coordinator.fitting import Demand
+from loom.coordinator.inbox import HOME_LABEL
 from loom.coordinator.scheduler import Scheduler
 from loom.coordinator.store import Store
 from loom.kernel.events import AttemptClosed
+from loom.kernel.flow import Agent
 from loom.kernel.machine import Tick
 from loom.kernel.state import SpawnState, TaskState
-from loom.kernel.values import Status
+from loom.kernel.values import Capability, Status
 from loom.kernel.work import Rules
 
 
@@ -31,7 +33,7 @@ def offer(knows: Knows, task: TaskState, spawn: str, attempt: int, not_before_ms
     if state is None or task.status is Status.DONE:
         return
     spec = task.spec
-    requires = (*spec.requires, *knows.rules(spec.rules_digest).agents[state.agent].requires)
+    requires = requires_of(spec.requires, knows.rules(spec.rules_digest).agents[state.agent])
     knows.queue.offer(
         task=spec.task,
         spawn=spawn,
@@ -65,7 +67,7 @@ def restore(knows: Knows, store: Store, shunned: Container[tuple[str, int | str]
             agent = knows.rules(spawn.rules_digest).agents.get(spawn.agent)
         except LookupError:  # nothing of it can be granted; the grant says so
             agent = None
-        requires = (*spawn.requires, *(agent.requires if agent else ()))
+        requires = requires_of(spawn.requires, agent) if agent else spawn.requires
         knows.queue.offer(
             task=spawn.task,
             spawn=spawn.spawn,
@@ -85,6 +87,14 @@ def spawn_of(task: TaskState, spawn: str) -> SpawnState | None:
         if state.id == spawn:
             return state
     return None
+
+
+def requires_of(task: tuple[str, ...], agent: Agent) -> tuple[str, ...]:
+    """The labels that a worker needs for an agent's attempt of a task with these requirements. An external effect reaches
+    what lies beside the home (a person's repository): it needs a worker there."""
+    if agent.capability is Capability.ACT:
+        return (*task, *agent.requires, HOME_LABEL)
+    return (*task, *agent.requires)
 
 
 def demand_of(chain: tuple[str, ...], binding: int, requires: tuple[str, ...]) -> Demand:

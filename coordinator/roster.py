@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from loom.coordinator.endings import Peer
+from loom.coordinator.inbox import HOME_LABEL, Slot
 from loom.workers.protocol import (
     LEASE_MS,
     MAX_SLOTS,
@@ -25,6 +26,8 @@ IDLE_EXIT_MS = 600_000
 RETIRED_KEPT = 1_000
 """Boot nonces of processes that were superseded; a Hello of one of them is refused."""
 WORKER_NAME_LENGTH = 64
+WARM_WORKERS, WARM_PROJECTS = 8, 1_024
+"""So many workers are remembered for a project, and so many projects: who worked on it lately has its commits there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,14 @@ class Timing:
         return min(RESEND_MS, max(1, self.lease_ms // 6))
 
 
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """Whom a connection from another host was let in as, by the key that it showed."""
+
+    worker: str
+    labels: tuple[str, ...] = ()
+
+
 @dataclass(slots=True)
 class Session:
     """One worker process, from its Hello on. `peer`: where its messages come from now."""
@@ -52,6 +63,42 @@ class Session:
     as_of: int
     suspect: bool = False
     draining: bool = False
+    labels: tuple[str, ...] = ()
+    """What a requirement is held against: what it was enrolled with, never what a worker elsewhere says of itself."""
+    remote: bool = False
+    """It came over the network: it sees none of the home's files."""
+
+    def slot(self, free: int) -> Slot:
+        """What of it the scheduler may use."""
+        said = self.hello
+        return Slot(
+            said.worker,
+            said.boot,
+            free,
+            self.labels,
+            said.sandboxes,
+            said.harnesses,
+            said.families,
+            local=not self.remote,
+        )
+
+    def describe(self) -> dict[str, object]:
+        """As `Describe` shows it."""
+        return {
+            "worker": self.hello.worker,
+            "boot": self.hello.boot,
+            "host": self.hello.host,
+            "pid": self.hello.pid,
+            "slots": self.hello.slots,
+            "free": self.free,
+            "suspect": self.suspect,
+            "draining": self.draining,
+            "harnesses": list(self.hello.harnesses),
+            "sandboxes": list(self.hello.sandboxes),
+            "families": list(self.hello.families),
+            "labels": list(self.labels),
+            "remote": self.remote,
+        }
 
 
 class Roster:
@@ -63,6 +110,7 @@ class Roster:
         self._by_worker: dict[str, Session] = {}
         self._by_id: dict[str, Session] = {}
         self._retired: dict[str, None] = {}
+        self._warm: dict[str, tuple[str, ...]] = {}
 
     def __iter__(self) -> Iterator[Session]:
         return iter(tuple(self._by_worker.values()))
@@ -76,13 +124,32 @@ class Roster:
     def named(self, session: str) -> Session | None:
         return self._by_id.get(session)
 
+    def worked_on(self, project: str, worker: str) -> None:
+        """The worker was given work of the project."""
+        warm = self._warm
+        found = warm.get(project, ())
+        if not project or found[:1] == (worker,):
+            return
+        if project not in warm and len(warm) >= WARM_PROJECTS:
+            del warm[next(iter(warm))]
+        warm[project] = (worker, *(each for each in found if each != worker))[:WARM_WORKERS]
+
+    def near(self, project: str, task: str) -> tuple[str, ...]:
+        """The workers that worked on the project lately, the latest first: its clone is warm there."""
+        return self._warm.get(project, ())
+
     def peer_of(self, worker: str) -> Peer | None:
         session = self._by_worker.get(worker)
         return session.peer if session else None
 
-    def refusal(self, hello: Hello) -> Refused | None:
-        """Why this Hello opens no session (None: it does)."""
-        if not hmac.compare_digest(hello.token.encode(), self._token.encode()):
+    def refusal(self, hello: Hello, enrolled: Enrolled | None = None) -> Refused | None:
+        """Why this Hello opens no session (None: it does). enrolled: whom its connection's key stands for (None: it is a
+        connection on this machine, and the token speaks)."""
+        if enrolled is not None:
+            if hello.worker != enrolled.worker:
+                sentence = f"this key was enrolled as worker {enrolled.worker}; it cannot be {hello.worker}"
+                return Refused(code="identity", sentence=sentence)
+        elif not hmac.compare_digest(hello.token.encode(), self._token.encode()):
             return Refused(
                 code="token", sentence="the worker's token is not this home's; start it again from this home"
             )
@@ -101,10 +168,12 @@ class Roster:
             return Refused(code="superseded", sentence="another process of this worker has taken over; leave")
         return None
 
-    def enter(self, peer: Peer, hello: Hello, mono_ms: int) -> tuple[Session, bool]:
+    def enter(self, peer: Peer, hello: Hello, mono_ms: int, enrolled: Enrolled | None = None) -> tuple[Session, bool]:
         """The session of a Hello, and whether that Hello was overtaken by later words of the same process."""
         known = self._by_worker.get(hello.worker)
         session = Session(self._session_id(hello), peer, hello, mono_ms, hello.slots, hello.as_of)
+        session.remote = enrolled is not None
+        session.labels = (*hello.labels, HOME_LABEL) if enrolled is None else enrolled.labels
         overtaken = False
         if known is not None:
             self.forget(known)

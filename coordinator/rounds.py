@@ -40,6 +40,7 @@ class Rounds:
     ) -> None:
         """library: keeps the bundles of new tasks (None: they are kept already)."""
         self.core, self.sessions, self.desk = core, sessions, desk
+        core.near = sessions.roster.near
         self._library, self._log = library, log
         self.inbox: deque[Request] = deque()
         self.read_only = ""

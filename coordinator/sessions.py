@@ -20,7 +20,7 @@ from loom.coordinator.endings import Endings, Peer
 from loom.coordinator.errors import LoomError
 from loom.coordinator.inbox import Granted, Halt, Request, Slot, Turned
 from loom.coordinator.leases import Key, Lease, Leases, boot_of
-from loom.coordinator.roster import Roster, Session, Timing
+from loom.coordinator.roster import Enrolled, Roster, Session, Timing
 from loom.kernel.values import End, ErrorClass
 from loom.workers.protocol import (
     PINGS_MISSED,
@@ -92,12 +92,12 @@ class Sessions:
 
     # ------------------------------------------------------------------------------------------ what comes in
 
-    def hear(self, peer: Peer, messages: Iterable[FromWorker], mono_ms: int) -> None:
-        """The messages of one frame, in order."""
+    def hear(self, peer: Peer, messages: Iterable[FromWorker], mono_ms: int, enrolled: Enrolled | None = None) -> None:
+        """The messages of one frame, in order. enrolled: whom the peer's key stands for, if it is on another host."""
         for message in messages:
             session = self.roster.at(peer)
             if isinstance(message, Hello):
-                self._hello(peer, message, mono_ms)
+                self._hello(peer, message, mono_ms, enrolled)
             elif session is None:
                 self._tell(peer, Nack(code="hello_first", sentence="say Hello before anything else"))
                 return
@@ -154,12 +154,12 @@ class Sessions:
 
     # ------------------------------------------------------------------------------------------------- Hello
 
-    def _hello(self, peer: Peer, hello: Hello, mono_ms: int) -> None:
-        if refusal := self.roster.refusal(hello):
+    def _hello(self, peer: Peer, hello: Hello, mono_ms: int, enrolled: Enrolled | None) -> None:
+        if refusal := self.roster.refusal(hello, enrolled):
             self._log("worker_refused", worker=hello.worker, code=refusal.code)
             self._tell(peer, refusal)
             return
-        session, overtaken = self.roster.enter(peer, hello, mono_ms)
+        session, overtaken = self.roster.enter(peer, hello, mono_ms, enrolled)
         self._tell(
             peer,
             Welcome(
@@ -297,9 +297,7 @@ class Sessions:
             held, unanswered = self.leases.counts(hello.worker)
             free = min(hello.slots - held, session.free - unanswered)
             if free > 0:
-                found.append(
-                    Slot(hello.worker, hello.boot, free, hello.labels, hello.sandboxes, hello.harnesses, hello.families)
-                )
+                found.append(session.slot(free))
         return tuple(found)
 
     def settle(self, turned: Turned, mono_ms: int) -> None:
@@ -309,6 +307,7 @@ class Sessions:
         for granted in turned.granted:
             lease = self.leases.add(granted, boot_of(granted), mono_ms)
             if session := self.roster.of(granted.worker):
+                self.roster.worked_on(granted.task.spec.project, granted.worker)
                 self._send_assign(session, lease, mono_ms)
         for halt in turned.halts:
             self._halt(halt, mono_ms)
@@ -378,19 +377,6 @@ class Sessions:
     def describe(self) -> list[dict[str, object]]:
         """The workers as `Describe` shows them."""
         return [
-            {
-                "worker": session.hello.worker,
-                "boot": session.hello.boot,
-                "host": session.hello.host,
-                "pid": session.hello.pid,
-                "slots": session.hello.slots,
-                "free": session.free,
-                "suspect": session.suspect,
-                "draining": session.draining,
-                "harnesses": list(session.hello.harnesses),
-                "sandboxes": list(session.hello.sandboxes),
-                "families": list(session.hello.families),
-                "attempts": [list(lease.key) for lease in self.leases.of(session.hello.worker)],
-            }
+            session.describe() | {"attempts": [list(lease.key) for lease in self.leases.of(session.hello.worker)]}
             for session in self.roster
         ]

@@ -314,3 +314,12 @@ def test_what_a_later_stage_may_build_on() -> None:
         END,
     )
     assert [] == table_faults(replace(toy.REVIEW, agents=(maker, toy.REVIEWER, user), flows=(Flow("main", stages),)))
+
+
+def test_a_required_label_is_a_name() -> None:
+    """What no worker can be given as a label is a fault of the table, not a queue that nobody empties."""
+    (agent, *others) = toy.REVIEW.agents
+    odd = replace(toy.REVIEW, agents=(replace(agent, requires=("gpu", "two words")), *others))
+    assert [f"agent {agent.name} requires"] == [
+        fault.partition(" the ")[0].replace(":", "") for fault in table_faults(odd)
+    ]

@@ -19,7 +19,7 @@ from loom.kernel.values import AgentBinding, End, Text
 from loom.kernel.work import rules_for
 
 RULES = {bundle.digest: rules_for(bundle) for bundle in toy.ALL}
-SLOT = Slot("w1", "boot", 1_000)
+SLOT = Slot("w1", "boot", 1_000, ("home",))
 
 
 @pytest.fixture
