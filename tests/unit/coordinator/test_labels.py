@@ -129,6 +129,6 @@ def test_an_external_effect_needs_a_worker_at_home(core: Core) -> None:
     done = c.AttemptEnded(
         granted.spawn, 1, granted.fence, End.REPORTED, outcome="done", subject="s2", work="w", change="c"
     )
-    ended = core.turn([Request("end", WORKER, "task1", done)], (far,), 2_001)
+    ended = core.turn([Request("end", replace(WORKER, id="far"), "task1", done)], (far,), 2_001)
     assert ((), 1) == (ended.granted, ended.ready)
     assert ["near"] == [one.worker for one in core.turn([], (far, near), 2_002).granted]
