@@ -46,7 +46,15 @@ MAX_WAITING = 10_000
 VIEWER, SUBMITTER, APPROVER, ADMIN, DELEGATE = "viewer", "submitter", "approver", "admin", "delegate"
 SUBMITTING = (c.Submit, c.AddProject, c.Pause, c.Resume, c.Cancel)
 APPROVING = (c.Answer,)
-ADMINISTERING = (c.RemoveProject, c.TrustProject, c.ChangeSetting, c.KeepBundle, c.EnrolPrincipal)
+ADMINISTERING = (
+    c.RemoveProject,
+    c.TrustProject,
+    c.ChangeSetting,
+    c.KeepBundle,
+    c.EnrolPrincipal,
+    c.EnrolKey,
+    c.RevokeKey,
+)
 ALLOWED: dict[str, tuple[type, ...]] = {
     VIEWER: (),
     SUBMITTER: SUBMITTING,

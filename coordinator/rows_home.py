@@ -7,7 +7,7 @@ from typing import Any
 
 from loom.coordinator.columns import list_column, principal_column, text_column
 from loom.coordinator.gather import Put
-from loom.kernel import events as e
+from loom.kernel import home_events as e
 from loom.kernel.values import PrincipalKind
 
 
@@ -52,6 +52,22 @@ def _enrolled(put: Put, v: e.PrincipalEnrolled, now_ms: int) -> None:
         put("set_token", (v.token_digest, it.id, now_ms))
 
 
+def _key_enrolled(put: Put, v: e.KeyEnrolled, now_ms: int) -> None:
+    put("set_key", (v.key, v.principal, v.kind._value_, principal_column(v.by), now_ms))
+
+
+def _key_revoked(put: Put, v: e.KeyRevoked, now_ms: int) -> None:
+    put("revoke_key", (now_ms, v.key))
+
+
+def _log_key_rotated(put: Put, v: e.LogKeyRotated, now_ms: int) -> None:
+    put("set_log_key", (v.log_key,))
+
+
+def _restored(put: Put, v: e.HomeRestored, now_ms: int) -> None:
+    put("set_origin", (v.origin, v.log_key))
+
+
 HOME_ROWS: dict[type, Callable[[Put, Any, int], None]] = {
     e.HomeCreated: _created,
     e.Started: _started,
@@ -61,4 +77,8 @@ HOME_ROWS: dict[type, Callable[[Put, Any, int], None]] = {
     e.SettingChanged: _setting_changed,
     e.BundleKept: _bundle_kept,
     e.PrincipalEnrolled: _enrolled,
+    e.KeyEnrolled: _key_enrolled,
+    e.KeyRevoked: _key_revoked,
+    e.LogKeyRotated: _log_key_rotated,
+    e.HomeRestored: _restored,
 }

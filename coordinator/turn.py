@@ -29,7 +29,7 @@ from loom.kernel.limits import SEMANTICS
 from loom.kernel.machine import Rejection, Tick, tick
 from loom.kernel.replay import HOME_COMMANDS
 from loom.kernel.state import HomeState, TaskState
-from loom.kernel.values import Bound, Capability, Principal, PrincipalKind, SpawnStatus
+from loom.kernel.values import SIGNED_ROLES, Bound, Capability, Pairs, Principal, PrincipalKind, SpawnStatus, find
 from loom.kernel.work import Asking, Refused, Rules
 
 RESERVATION = 1_000_000
@@ -66,14 +66,16 @@ class Means(Protocol):
 class _HomeReads:
     """What a tick may read about the home at this place of the log."""
 
-    __slots__ = ("_edge",)
+    __slots__ = ("_edge", "_settings")
 
-    def __init__(self, edge: Edge) -> None:
-        self._edge = edge
+    def __init__(self, edge: Edge, settings: Pairs) -> None:
+        self._edge, self._settings = edge, settings
 
     def read(self, name: str) -> str:
         if name == "root":
             return root(self._edge).hex()
+        if name == SIGNED_ROLES:
+            return find(self._settings, name, "")
         raise KeyError(f"the home has nothing named {name}")
 
 
@@ -172,7 +174,15 @@ class Turn:
             rules = self._means.rules(digest)
         except LookupError as error:
             return self._refused(request, "no_such_bundle", str(error))
-        taken = tick(rules, before, _HomeReads(self.edge), request.principal, command, self.now_ms, self._means.ask)
+        taken = tick(
+            rules,
+            before,
+            _HomeReads(self.edge, self.home.settings),
+            request.principal,
+            command,
+            self.now_ms,
+            self._means.ask,
+        )
         if isinstance(taken, Rejection):
             return self._refused(request, taken.code, taken.sentence)
         seq = self._append(request, _pin(rules.semantics, digest), task_id, taken)

@@ -33,6 +33,7 @@ from loom.kernel.state import GateState, Parked
 from loom.kernel.values import (
     NO_TEXT,
     REVIEW,
+    SIGNED,
     TROUBLE,
     WAIVED,
     AnswerWord,
@@ -95,15 +96,25 @@ def _open_gate(work: Work, command: c.Answer) -> GateState:
     if command.word not in gate.answers:
         offered = ", ".join(gate.answers)
         raise Refused("not_offered", f"gate {gate.id} does not offer {command.word}; it offers {offered}")
+    signed = _signed(work, command, gate)
     for what, seen, now in (
         ("base", command.base, gate.base),
         ("subject", command.subject, gate.subject),
         ("change", command.change, gate.change),
         ("policy digest", command.policy_digest, gate.policy_digest),
+        ("root", command.root if signed else "", gate.root),
     ):
-        if seen and seen != now:
+        if (seen or signed) and seen != now:
             raise Refused("stale_answer", f"the answer is about {what} {seen}; the gate is about {now}: look again")
     return gate
+
+
+def _signed(work: Work, command: c.Answer, gate: GateState) -> bool:
+    """Whether the person signed. Where a role's decisions are signed, no other word counts; to give up needs none."""
+    signed = work.principal.assurance == SIGNED and command.approval is not None
+    if not signed and gate.role in work.draft.spec.signed and command.word is not AnswerWord.ABANDON:
+        raise Refused("signature_needed", f"decisions of {gate.role} are signed in this task: answer with --sign")
+    return signed
 
 
 def _fitting(command: c.Answer) -> None:

@@ -19,6 +19,7 @@ from loom.kernel.values import (
     FindingReport,
     Pairs,
     Principal,
+    PrincipalKind,
     Statement,
     Text,
     Usage,
@@ -213,6 +214,7 @@ class ChangeSetting:
 
     name: str
     value: str
+    approval: Approval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +235,58 @@ class EnrolPrincipal:
     labels: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class EnrolKey:
+    """From now on this key signs for a person (an SSH public key) or for a worker (a verifier key)."""
+
+    principal: str
+    kind: PrincipalKind
+    key: str
+    approval: Approval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeKey:
+    """This key signs for nobody any more; what it signed before stands."""
+
+    key: str
+    approval: Approval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RotateLogKey:
+    """The log goes on under another key of the same name. note: says so, signed by the old key and by the new one."""
+
+    log_key: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """A copy of the log goes on under a name of its own. was, size, checkpoint: the log it is a copy of, and how far;
+    lost: how many entries of that log are known to be missing here."""
+
+    origin: str
+    log_key: str
+    was: str
+    size: int
+    checkpoint: str
+    lost: int = 0
+
+
 HomeCommand = (
-    CreateHome | Start | AddProject | RemoveProject | TrustProject | ChangeSetting | KeepBundle | EnrolPrincipal
+    CreateHome
+    | Start
+    | AddProject
+    | RemoveProject
+    | TrustProject
+    | ChangeSetting
+    | KeepBundle
+    | EnrolPrincipal
+    | EnrolKey
+    | RevokeKey
+    | RotateLogKey
+    | Restore
 )
 
 Command = TaskCommand | HomeCommand

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import assert_never
 
 from loom.kernel import commands as c
-from loom.kernel import events as e
+from loom.kernel import home_events as e
+from loom.kernel.authority import authority_event, evolve_authority, must_be_person
+from loom.kernel.events import Event
 from loom.kernel.state import HomeState, ProjectState
 from loom.kernel.values import Principal, PrincipalKind, drop, put
 from loom.kernel.work import Refused
@@ -35,21 +36,17 @@ def tick_home(home: HomeState, principal: Principal, command: c.HomeCommand) -> 
             return (e.ProjectRemoved(project=project),)
         case c.TrustProject(project, digest, content):
             _project(home, project)
-            _person(principal, "trust a project")
+            must_be_person(principal, "trust a project")
             return (e.ProjectTrusted(project=project, digest=digest, content=content, by=principal),)
-        case c.ChangeSetting(name, value):
-            return (e.SettingChanged(name=name, value=value, by=principal),)
         case c.KeepBundle(name, digest, archive):
             if any(known == digest for known, _ in home.bundles):
                 raise Refused("bundle_kept", f"bundle {name} {digest} is kept already")
             return (e.BundleKept(name=name, digest=digest, archive=archive),)
-        case c.EnrolPrincipal(enrolled, token_digest, labels):
-            return (e.PrincipalEnrolled(principal=enrolled, token_digest=token_digest, labels=labels),)
         case _:
-            assert_never(command)
+            return (authority_event(home, principal, command),)
 
 
-def evolve_home(home: HomeState, events: Iterable[e.Event]) -> HomeState:
+def evolve_home(home: HomeState, events: Iterable[Event]) -> HomeState:
     """The home after one entry. Events about tasks change nothing here."""
     for event in events:
         match event:
@@ -72,6 +69,8 @@ def evolve_home(home: HomeState, events: Iterable[e.Event]) -> HomeState:
                 home = replace(home, bundles=put(home.bundles, digest, name))
             case e.PrincipalEnrolled(principal, token_digest, _):
                 home = replace(home, principals=put(home.principals, token_digest, principal.id))
+            case e.KeyEnrolled() | e.KeyRevoked() | e.LogKeyRotated() | e.HomeRestored():
+                home = evolve_authority(home, event)
             case _:
                 continue
     return home
@@ -82,8 +81,3 @@ def _project(home: HomeState, project: str) -> ProjectState:
         if known.id == project:
             return known
     raise Refused("no_such_project", f"there is no project {project} in this home")
-
-
-def _person(principal: Principal, what: str) -> None:
-    if principal.kind is not PrincipalKind.PERSON:
-        raise Refused("not_a_person", f"only a person can {what}; {principal.id} is not one")

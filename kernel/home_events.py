@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loom.kernel.values import Principal, Text
+from loom.kernel.values import Principal, PrincipalKind, Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,40 @@ class PrincipalEnrolled:
     labels: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class KeyEnrolled:
+    principal: str
+    kind: PrincipalKind
+    key: str
+    by: Principal
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRevoked:
+    principal: str
+    key: str
+    by: Principal
+
+
+@dataclass(frozen=True, slots=True)
+class LogKeyRotated:
+    log_key: str
+    was: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class HomeRestored:
+    """The entries before this one are a copy of the log `was`, up to `size`."""
+
+    origin: str
+    log_key: str
+    was: str
+    size: int
+    checkpoint: str
+    lost: int = 0
+
+
 HomeEvent = (
     HomeCreated
     | Started
@@ -72,4 +106,8 @@ HomeEvent = (
     | SettingChanged
     | BundleKept
     | PrincipalEnrolled
+    | KeyEnrolled
+    | KeyRevoked
+    | LogKeyRotated
+    | HomeRestored
 )

@@ -33,6 +33,7 @@ from loom.kernel.stages import conclude, offer_all, run
 from loom.kernel.state import TaskSpec, TaskState
 from loom.kernel.taking import take
 from loom.kernel.values import (
+    SIGNED_ROLES,
     TROUBLE,
     AnswerWord,
     End,
@@ -43,6 +44,7 @@ from loom.kernel.values import (
     Status,
     Verdict,
     find,
+    put,
 )
 from loom.kernel.work import SYSTEM, Asking, Home, Refused, Rules, Unanswered, Work, ask_directly
 
@@ -143,7 +145,10 @@ def _begin(
             raise Refused("not_allowed", f"{principal.id} is a {principal.kind}; it cannot submit a task")
         if task is not None:
             raise Refused("task_exists", f"task {command.task} exists")
-        submitted = e.TaskSubmitted(spec=_spec(rules, principal, command), subject=command.subject, now_ms=now_ms)
+        signed = tuple(sorted(filter(None, recorder.read(SIGNED_ROLES).split(","))))
+        submitted = e.TaskSubmitted(
+            spec=_spec(rules, principal, command, signed), subject=command.subject, now_ms=now_ms
+        )
         work = Work(rules, newborn(submitted), recorder, principal, now_ms, recorder.ask)
         work.events.append(submitted)
         return work
@@ -198,7 +203,7 @@ def _take(work: Work, command: c.TaskCommand) -> None:
 # --------------------------------------------------------------------------------------------------------- submit
 
 
-def _spec(rules: Rules, principal: Principal, command: c.Submit) -> TaskSpec:
+def _spec(rules: Rules, principal: Principal, command: c.Submit, signed: tuple[str, ...]) -> TaskSpec:
     bundle = rules.bundle
     if command.semantics != SEMANTICS:
         raise Refused(
@@ -218,6 +223,8 @@ def _spec(rules: Rules, principal: Principal, command: c.Submit) -> TaskSpec:
     if not command.base or not command.subject:
         raise Refused("no_base", "a task needs the base that its work starts from")
     policies = effective(bundle, command.preset, command.policies)
+    for role in signed:  # no policy has a key
+        policies = put(policies, role, Policy.HUMAN.value) if role in rules.roles else policies
     return TaskSpec(
         task=command.task,
         project=command.project,
@@ -228,7 +235,7 @@ def _spec(rules: Rules, principal: Principal, command: c.Submit) -> TaskSpec:
         flow=command.flow,
         preset=command.preset,
         policies=policies,
-        policy_digest=digest(bundle, policies),
+        policy_digest=digest(bundle, policies, signed),
         base=command.base,
         base_subject=command.subject,
         bindings=command.bindings,
@@ -241,6 +248,7 @@ def _spec(rules: Rules, principal: Principal, command: c.Submit) -> TaskSpec:
         landing=command.landing,
         origin_task=command.origin_task,
         submitter=principal,
+        signed=signed,
     )
 
 

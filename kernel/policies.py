@@ -37,13 +37,15 @@ def effective(bundle: Bundle, preset: str, overrides: Pairs) -> Pairs:
     return tuple(sorted(policies.items()))
 
 
-def digest(bundle: Bundle, policies: Pairs) -> str:
-    """Hex SHA-256 over the effective policies, and what each role needs and reserves for a person under them."""
+def digest(bundle: Bundle, policies: Pairs, signed: tuple[str, ...] = ()) -> str:
+    """Hex SHA-256 over the effective policies, what each role needs and reserves for a person under them, and the roles
+    whose decisions are signed."""
     floors = ";".join(
         f"{r.name}={'none' if r.floor is None else ','.join(r.floor)}/{r.person_when}" for r in bundle.roles
     )
     rendered = ";".join(f"{role}={policy}" for role, policy in policies)
-    return hashlib.sha256(f"{rendered}|{floors}".encode()).hexdigest()
+    demanded = f"|signed {','.join(signed)}" if signed else ""
+    return hashlib.sha256(f"{rendered}|{floors}{demanded}".encode()).hexdigest()
 
 
 def rule(role: Role, policy: str, task: Readable, reworkable: bool) -> Ruling:

@@ -23,6 +23,10 @@ HOME_COMMANDS = (
     c.ChangeSetting,
     c.KeepBundle,
     c.EnrolPrincipal,
+    c.EnrolKey,
+    c.RevokeKey,
+    c.RotateLogKey,
+    c.Restore,
 )
 
 

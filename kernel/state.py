@@ -58,6 +58,8 @@ class TaskSpec:
     landing: str
     origin_task: str
     submitter: Principal
+    signed: tuple[str, ...] = ()
+    """Roles whose decisions a person has to sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,10 @@ class HomeState:
     """digest → name of the bundles kept."""
     principals: tuple[tuple[str, str], ...] = ()
     """token digest → principal id."""
+    signers: Pairs = ()
+    """SSH public key → person who signs with it."""
+    hands: Pairs = ()
+    """verifier key → worker that signs its reports with it."""
 
 
 quicken(SpawnState, TaskState)

@@ -300,6 +300,16 @@ CREATE TABLE token (
     now_ms      INTEGER NOT NULL
 ) STRICT;
 
+-- Who signs with which key: people with SSH keys, workers with keys of their own.
+CREATE TABLE signer (
+    key         TEXT PRIMARY KEY,
+    principal   TEXT NOT NULL,
+    kind        TEXT NOT NULL,
+    by          TEXT NOT NULL,
+    now_ms      INTEGER NOT NULL,
+    revoked_ms  INTEGER
+) STRICT;
+
 CREATE TABLE worker (
     worker      TEXT PRIMARY KEY,
     owner       TEXT NOT NULL,

@@ -112,6 +112,20 @@ INSERT INTO home (id, origin, log_key, schema, epoch, version, boot, started_ms)
 -- :start_home
 UPDATE home SET epoch = ?, version = ?, boot = ?, started_ms = ? WHERE id = 0
 
+-- :set_log_key
+UPDATE home SET log_key = ? WHERE id = 0
+
+-- :set_origin
+UPDATE home SET origin = ?, log_key = ? WHERE id = 0
+
+-- :set_key
+INSERT INTO signer (key, principal, kind, by, now_ms) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET principal = excluded.principal, kind = excluded.kind, by = excluded.by, now_ms = excluded.now_ms,
+    revoked_ms = NULL
+
+-- :revoke_key
+UPDATE signer SET revoked_ms = ? WHERE key = ?
+
 -- :set_project
 INSERT INTO project (project, name, place, kind, trusted, now_ms) VALUES (?, ?, ?, ?, '', ?)
 ON CONFLICT (project) DO UPDATE SET name = excluded.name, place = excluded.place, kind = excluded.kind, now_ms = excluded.now_ms

@@ -103,12 +103,14 @@ class Refusal(AssertionError):
 
 
 class HomeOfOne:
-    """What a tick reads about the home: a root that changes with every entry."""
+    """What a tick reads about the home: a root that changes with every entry; the roles that sign."""
 
-    def __init__(self) -> None:
-        self.root = 0
+    def __init__(self, signed: str = "") -> None:
+        self.root, self.signed = 0, signed
 
     def read(self, name: str) -> str:
+        if name == "signed_roles":
+            return self.signed
         assert name == "root", name
         return f"root{self.root}"
 

@@ -72,7 +72,7 @@ def test_a_history_is_identical() -> None:
         ("now_ms", lambda r: replace(r, now_ms=r.now_ms + 1)),
         ("outcome", lambda r: replace(r, outcome="objected")),
         ("events", lambda r: replace(r, events=r.events[:-1])),
-        ("home_reads", lambda r: replace(r, home_reads=(("root", "other"),))),
+        ("home_reads", lambda r: replace(r, home_reads=(("root", "other"), ("signed_roles", "spec")))),
         ("command", lambda r: replace(r, command=c.Pause())),
         ("principal", lambda r: replace(r, principal=replace(r.principal, kind=ANNA.kind, id="eve"))),
     ],
