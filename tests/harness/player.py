@@ -122,6 +122,7 @@ class Player:
     bundle: Bundle
     submit: Mapping[str, object] = field(default_factory=dict)
     ask: Asking = ask_directly
+    signed: str = ""
     task: TaskState = field(init=False)
     last: Tick = field(init=False)
     records: list[Record] = field(init=False, default_factory=list)
@@ -129,7 +130,7 @@ class Player:
 
     def __post_init__(self) -> None:
         self.rules: Rules = rules_for(self.bundle)
-        self.home = HomeOfOne()
+        self.home = HomeOfOne(self.signed)
         self._state: TaskState | None = None
         self.do(submission(self.bundle, **self.submit), by=ANNA)
 

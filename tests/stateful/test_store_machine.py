@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from harness.ledger import BUNDLES, Ledger
+from harness.ledger import BUNDLES, PERSON, SYSTEM, Ledger
 from loom.coordinator.rebuild import digests, rebuild, rebuild_projections
 from loom.coordinator.store import Store
 from loom.kernel import commands as c
@@ -67,6 +68,26 @@ class StoreMachine(RuleBasedStateMachine):
     def enrol(self, kind: PrincipalKind, number: int) -> None:
         who = Principal(f"{kind}{number}", kind, "cli")
         self.ledger.about_home(c.EnrolPrincipal(who, f"digest-{kind}-{number}", ("fast",)))
+
+    @rule(number=st.integers(0, 3), person=st.booleans())
+    def change_key(self, number: int, person: bool) -> None:
+        key, home = f"key{number}", self.ledger.home
+        signs = replace(PERSON, assurance="A2")
+        if any(key == known for known, _ in (*home.signers, *home.hands)):
+            self.ledger.about_home(c.RevokeKey(key), signs)
+        elif person:
+            self.ledger.about_home(c.EnrolKey("ada", PrincipalKind.PERSON, key), signs)
+        else:
+            self.ledger.about_home(c.EnrolKey("w1", PrincipalKind.WORKER, key), SYSTEM)
+
+    @rule(number=st.integers(0, 2))
+    def change_the_logs_name(self, number: int) -> None:
+        home = self.ledger.home
+        self.ledger.about_home(c.RotateLogKey(f"{home.log_key[:20]}{self.ledger.edge.size}", "note"))
+        if number == 2:
+            self.ledger.about_home(
+                c.Restore(f"o{self.ledger.edge.size}", "k", home.origin, self.ledger.edge.size, "note")
+            )
 
     @rule()
     def commit(self) -> None:
@@ -201,5 +222,15 @@ def test_every_kind_of_event_was_written(tmp_path: Path) -> None:
     store.close()
     assert 27 <= len(kinds), kinds
     empty = {name for name, count in counts.items() if count == 0}
-    assert {"approval", "artifact", "bundle", "principal", "project", "setting", "token", "worker"} >= empty, counts
+    assert {
+        "approval",
+        "artifact",
+        "bundle",
+        "principal",
+        "project",
+        "setting",
+        "signer",
+        "token",
+        "worker",
+    } >= empty, counts
     assert () == rebuild(tmp_path / "state.db").different
