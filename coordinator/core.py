@@ -21,6 +21,8 @@ from dataclasses import replace
 from loom.coordinator.errors import StoreConflict, StoreError, StoreFull, StoreRefused, StoreUnavailable
 from loom.coordinator.fitting import Near
 from loom.coordinator.inbox import Granted, Request, Slot, Turned
+from loom.coordinator.limiter import Limiter
+from loom.coordinator.limits import Limits
 from loom.coordinator.offers import restore
 from loom.coordinator.scheduler import Scheduler
 from loom.coordinator.store import Store
@@ -69,6 +71,7 @@ class Core:
         self._shunned: set[tuple[str, int | str]] = set()
         """(spawn, attempt) and (task, wake) that the database refused: not offered again until the next start."""
         self.head = self._load_head()
+        self.limiter = Limiter(self.head.home.origin)
         self._recover()
 
     # ------------------------------------------------------------------------------------------------------- loading
@@ -82,7 +85,9 @@ class Core:
 
     def _recover(self) -> None:
         """The queue as the rows say it: after a start, and after a rollback that took back what the queue gave away."""
-        self.queue = Scheduler(near=self._near)
+        self.limiter.restart()
+        limits = Limits.of(self.head.home.settings)
+        self.queue = Scheduler(limiter=self.limiter, limits=limits, near=self._near)
         restore(self, self.store, self._shunned, self.head.now_ms)
         for wake in self.store.wakes():
             if (wake.task, wake.name) in self._shunned:
@@ -171,13 +176,14 @@ class Core:
                 turn.replies.append(turn.take(request))
             for task_id, name in wakes:
                 turn.wake(task_id, name)
-            if slots:
-                self.queue.place(slots, turn.now_ms, limit, turn.grant)
+            self.queue.place(slots, turn.now_ms, limit, turn.grant)
             self.store.commit()
         except BaseException:
             self.store.rollback()
             raise
-        self.head = turn.head()
+        before, self.head = self.head, turn.head()
+        if self.head.home.settings is not before.home.settings:
+            self.queue.limit(Limits.of(self.head.home.settings))
         for task_id, state in turn.tasks.items():
             self._keep(task_id, state)
         return turn

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush, heapreplace
 from typing import NamedTuple
 
@@ -114,14 +114,15 @@ class Market:
 
 
 class Lines:
-    """All ready attempts."""
+    """All ready attempts. limit: (attempts at once, weight) of a project."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: Callable[[str], tuple[int, int]] = lambda project: (NO_CAP, 1)) -> None:
         self._ranks: dict[int, Rank] = {}
         self._order: list[int] = []
         """Minus the priorities that have attempts, ascending: the highest first."""
         self._projects: dict[str, Project] = {}
         self._markets: dict[Demand, Market] = {}
+        self._limit = limit
         self.count = 0
 
     def project(self, name: str) -> Project:
@@ -129,7 +130,15 @@ class Lines:
         found = self._projects.get(name)
         if found is None:
             found = self._projects[name] = Project(name)
+            found.cap, found.weight = self._limit(name)
         return found
+
+    def limited(self, limit: Callable[[str], tuple[int, int]]) -> None:
+        """Other limits are in force."""
+        self._limit = limit
+        for name, project in self._projects.items():
+            project.cap, project.weight = limit(name)
+            self.reopen(project)
 
     def markets(self) -> list[Market]:
         """Those that have somebody in them; the others are forgotten."""

@@ -11,11 +11,13 @@ from loom.coordinator.fitting import Demand
 from loom.coordinator.inbox import HOME_LABEL
 from loom.coordinator.scheduler import Scheduler
 from loom.coordinator.store import Store
+from loom.kernel.attempts import AFTER_RATE_LIMIT
+from loom.kernel.commands import AttemptEnded, TaskCommand
 from loom.kernel.events import AttemptClosed
 from loom.kernel.flow import Agent
 from loom.kernel.machine import Tick
 from loom.kernel.state import SpawnState, TaskState
-from loom.kernel.values import Capability, Status
+from loom.kernel.values import Capability, End, ErrorClass, SpawnStatus, Status
 from loom.kernel.work import Rules
 
 
@@ -47,19 +49,30 @@ def offer(knows: Knows, task: TaskState, spawn: str, attempt: int, not_before_ms
     )
 
 
-def follow(queue: Scheduler, before: TaskState | None, taken: Tick) -> None:
+def follow(queue: Scheduler, before: TaskState | None, command: TaskCommand, taken: Tick, now_ms: int) -> None:
     """What a command other than a grant means for attempts at work, and for those of its task that were held."""
+    if before is None:
+        return
     for event in taken.events:
-        if type(event) is AttemptClosed and before is not None:
-            queue.ended(before.spec.project)
-    if before is not None:
-        queue.stirred(before.spec.task)
+        if type(event) is AttemptClosed and (state := spawn_of(before, event.spawn)):
+            if state.status is not SpawnStatus.GRANTED:
+                continue
+            queue.ended(
+                before.spec.project,
+                demand_of(state.chain, state.binding, ()).provider,
+                served=event.end is End.REPORTED,
+                refused=event.error_class is ErrorClass.RATE_LIMIT,
+                until_ms=command.not_before_ms if type(command) is AttemptEnded else 0,
+                now_ms=now_ms,
+            )
+    queue.stirred(before.spec.task)
 
 
 def restore(knows: Knows, store: Store, shunned: Container[tuple[str, int | str]], now_ms: int) -> None:
     """Everything that the rows say is ready or at work, into an empty queue."""
     for spawn in store.granted_spawns():
-        knows.queue.began(spawn.project)
+        provider = demand_of(spawn.chain, spawn.binding, ()).provider
+        knows.queue.found_running(spawn.project, provider)
     for spawn in store.ready_spawns():
         if (spawn.spawn, spawn.attempt) in shunned:
             continue
@@ -68,6 +81,9 @@ def restore(knows: Knows, store: Store, shunned: Container[tuple[str, int | str]
         except LookupError:  # nothing of it can be granted; the grant says so
             agent = None
         requires = requires_of(spawn.requires, agent) if agent else spawn.requires
+        demand = demand_of(spawn.chain, spawn.binding, requires)
+        if spawn.why == AFTER_RATE_LIMIT:
+            knows.queue.limiter.found_shut(demand.provider, spawn.not_before_ms, now_ms)
         knows.queue.offer(
             task=spawn.task,
             spawn=spawn.spawn,
@@ -77,7 +93,7 @@ def restore(knows: Knows, store: Store, shunned: Container[tuple[str, int | str]
             priority=spawn.priority,
             weight=spawn.weight,
             project=spawn.project,
-            demand=demand_of(spawn.chain, spawn.binding, requires),
+            demand=demand,
         )
 
 

@@ -9,24 +9,42 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from loom.coordinator.fitting import Demand, Group, Near, Rooms
 from loom.coordinator.inbox import Slot
-from loom.coordinator.lines import Line, Lines, Market, Offered
+from loom.coordinator.limiter import ON_AN_END, Limiter, Provider
+from loom.coordinator.limits import Limits
+from loom.coordinator.lines import NO_CAP, Line, Lines, Market, Offered
+from loom.kernel.limits import RATE_WAIT_SWITCH_MS
 
 ANYWHERE = Demand()
+NO_LIMITS = Limits()
+
+
+class Door(NamedTuple):
+    """What stands between a market and its next grant: room at workers who serve it, and its provider."""
+
+    groups: list[Group]
+    provider: Provider | None
+    spare: bool
 
 
 class Scheduler:
     """Ready attempts and due wakes, in order."""
 
-    def __init__(self, *, near: Near | None = None) -> None:
+    def __init__(self, *, limiter: Limiter | None = None, limits: Limits = NO_LIMITS, near: Near | None = None) -> None:
+        """limiter: what is known of the providers, which outlives this cache. near: see fitting.py."""
+        self.limiter = limiter or Limiter()
         self._near = near
-        self._lines = Lines()
+        self.limiter.limit(limits)
+        self._lines = Lines(limits.project)
         self._later: list[tuple[int, int, Offered]] = []
         self._wakes: list[tuple[int, str, str]] = []
         self._held: dict[str, deque[Offered]] = {}
         """Of tasks whose budget is reserved by what runs: they come back one by one, when something happens to the task."""
+        self._reopens_ms = 0
+        """When a provider opens that somebody waits for; 0: nobody does, or nobody knows."""
         self._count = 0
 
     @property
@@ -36,11 +54,11 @@ class Scheduler:
 
     @property
     def due_ms(self) -> int:
-        """When the next wake or delayed attempt is due; 0: none."""
-        later, wakes = self._later, self._wakes
-        if later and wakes:
-            return min(later[0][0], wakes[0][0])
-        return later[0][0] if later else wakes[0][0] if wakes else 0
+        """When the next wake or delayed attempt is due, or a provider opens; 0: none."""
+        times = [heap[0][0] for heap in (self._later, self._wakes) if heap]
+        if self._reopens_ms:
+            times.append(self._reopens_ms)
+        return min(times, default=0)
 
     def offer(
         self,
@@ -75,16 +93,33 @@ class Scheduler:
 
     # -------------------------------------------------------------------------------------------- what has happened
 
-    def began(self, project: str) -> None:
-        """An attempt of the project is at work."""
-        self._lines.project(project).running += 1
+    def limit(self, limits: Limits) -> None:
+        """A person has set other limits."""
+        self.limiter.limit(limits)
+        self._lines.limited(limits.project)
 
-    def ended(self, project: str) -> None:
-        """It is not any more."""
+    def found_running(self, project: str, provider: str) -> None:
+        """At the start an attempt was at work already."""
+        self._lines.project(project).running += 1
+        if one := self.limiter.of(provider):
+            one.running += 1
+
+    def ended(
+        self,
+        project: str,
+        provider: str,
+        *,
+        served: bool = False,
+        refused: bool = False,
+        until_ms: int = 0,
+        now_ms: int = 0,
+    ) -> None:
+        """An attempt is not at work any more. The rest is for the limiter: see there."""
         found = self._lines.project(project)
         found.running -= 1
         if found.shut:
             self._lines.reopen(found)
+        self.limiter.ended(provider, served=served, refused=refused, until_ms=until_ms, now_ms=now_ms)
 
     def stirred(self, task: str) -> None:
         """Something happened to the task: there may be room in its budget again, for one attempt to begin with."""
@@ -98,45 +133,63 @@ class Scheduler:
     # -------------------------------------------------------------------------------------------------- placing
 
     def place(
-        self, slots: Iterable[Slot], now_ms: int, limit: int, grant: Callable[[Offered, Slot], bool | None]
+        self,
+        slots: Iterable[Slot],
+        now_ms: int,
+        limit: int,
+        grant: Callable[[Offered, Slot], bool | None],
+        shared: int | None = None,
     ) -> None:
-        """Give ready attempts to free slots, at most `limit`. grant: True taken, False not ready any more, None not now:
-        its task has to move first."""
+        """Give ready attempts to free slots, at most `limit`; to slots of this machine, at most `shared` (None: any number).
+        grant: True taken, False not ready any more, None not now: its task has to move first."""
         while self._later and self._later[0][0] <= now_ms:
             self._lines.add(heapq.heappop(self._later)[2])
+        self._reopens_ms = 0
         lines = self._lines
         if not lines.count:
             return
-        near, rooms = self._near, Rooms(slots)
-        doors = self._doors(rooms)
+        near, rooms = self._near, Rooms(slots, shared)
+        doors = self._doors(rooms, now_ms)
         markets = list(doors)
         while limit > 0 and markets:
             line = lines.next(markets, now_ms)
             if line is None:
                 return
-            offered = line.waiting[0]
-            room = rooms.find(doors[line.market], near(offered.project, offered.task) if near else ())
-            if room is None:
+            door, offered = doors[line.market], line.waiting[0]
+            room = rooms.find(door.groups, near(offered.project, offered.task) if near else ())
+            if room is None or (door.provider is not None and self._shut(door, now_ms)):
                 markets.remove(line.market)
                 continue
             taken = grant(offered, room.slot)
-            if taken:
-                lines.granted(line)
-                rooms.take(room)
-                limit -= 1
-                if self._held:
-                    self.stirred(offered.task)
-            else:
+            if not taken:
                 self._pass_over(line, held=taken is None)
+                continue
+            lines.granted(line)
+            rooms.take(room)
+            limit -= 1
+            if door.provider is not None:
+                door.provider.began(now_ms)
+            if self._held:
+                self.stirred(offered.task)
 
-    def _doors(self, rooms: Rooms) -> dict[Market, list[Group]]:
-        """The markets that are open, with the workers who serve them."""
+    def _doors(self, rooms: Rooms, now_ms: int) -> dict[Market, Door]:
+        """The markets that are open: those that some worker with room serves, and whose provider takes one more."""
         found = {}
         for market in self._lines.markets():
             groups = rooms.serving(market.demand)
-            if groups:
-                found[market] = groups
+            door = Door(groups, self.limiter.of(market.demand.provider), market.demand.spare)
+            if groups and not self._shut(door, now_ms):
+                found[market] = door
         return found
+
+    def _shut(self, door: Door, now_ms: int) -> bool:
+        """Whether the provider takes no more now; when it opens by itself, a turn is due then."""
+        if door.provider is None:
+            return False
+        opens_ms = door.provider.opens_ms(now_ms, spare_ms=RATE_WAIT_SWITCH_MS if door.spare else NO_CAP)
+        if 0 < opens_ms < ON_AN_END:
+            self._reopens_ms = min(self._reopens_ms or opens_ms, opens_ms)
+        return opens_ms > 0
 
     def _pass_over(self, line: Line, *, held: bool) -> None:
         offered = line.waiting[0]

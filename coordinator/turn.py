@@ -189,7 +189,7 @@ class Turn:
         self.tasks[task_id] = taken.task
         self._effects(task_id, taken)
         if type(command) is not Grant:
-            follow(self._means.queue, before, taken)
+            follow(self._means.queue, before, command, taken, self.now_ms)
         if not taken.violations:
             return Reply(request.key, Outcome.APPLIED, seq, task=task_id)
         first = taken.violations[0]

@@ -49,6 +49,8 @@ UNCOUNTED_ENDS = (End.UNDELIVERED, End.STOPPED)
 UNCOUNTED_CLASSES = (ErrorClass.RATE_LIMIT,)
 NOTHING_DONE = (ErrorClass.PERMANENT, ErrorClass.WORKSPACE)
 """Failures of an act that its worker reports only when it did nothing outside."""
+AFTER_RATE_LIMIT = "rate limit"
+"""Why an attempt became ready that waits for its provider."""
 
 
 def grant(work: Work, command: c.Grant) -> None:
@@ -256,7 +258,7 @@ def _after_rate_limit(work: Work, state: SpawnState, command: c.AttemptEnded) ->
     if waits >= RATE_WAITS_PER_SPAWN or wait_until - work.now_ms > far:
         _next_binding(work, state, command)
         return
-    _ready(work, state, "rate limit", wait_until, waits=waits)
+    _ready(work, state, AFTER_RATE_LIMIT, wait_until, waits=waits)
 
 
 def _next_binding(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
