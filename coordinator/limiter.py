@@ -2,7 +2,7 @@
 
     shut      until the time that the provider named (Retry-After), plus a jitter from a hash; what waits is granted nothing
     window    how many attempts may be at work at once: it begins small, doubles while all goes well, and is halved by the first
-              refusal of a wave (Jacobson 1988: slow start, then one more at a time)
+              refusal of a wave (Jacobson 1988: slow start, then slower)
     cap, pace what a person set: at once, and begun a minute
 
 An attempt that is refused for its rate is no failure, and the kernel counts it as none; the window keeps a fan-out from finding
@@ -19,7 +19,7 @@ from loom.kernel.limits import BACKOFF_BASE_MS, BACKOFF_MAX_MS
 
 WINDOW = 8
 """Attempts of one provider at once before anything is known of it."""
-GROW_MS = 5_000
+GROW_MS = 2_000
 """A window that was full for so long without a refusal grows."""
 SHUT_MAX_MS = 3_600_000
 """A provider is tried again after so long, by one attempt, whatever it named: a wrong word must not shut it for ever."""
@@ -73,7 +73,9 @@ class Provider:
         if not self.stepped_ms or now_ms - self.stepped_ms < GROW_MS:
             self.stepped_ms = self.stepped_ms or now_ms
             return False
-        self.window = min(self.window * 2, self.threshold) if self.window < self.threshold else self.window + 1
+        self.window = (
+            min(self.window * 2, self.threshold) if self.window < self.threshold else self.window + 1 + self.window // 4
+        )
         self.stepped_ms = now_ms
         return self.running < self.window
 
