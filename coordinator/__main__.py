@@ -54,7 +54,7 @@ def _run(home: Home, options: argparse.Namespace) -> int:
     # States and entries are trees of tuples without cycles: looking through all of them often only costs.
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    opened = open_home(home, version=loom.__version__, now_ms=time.time_ns() // 1_000_000)
+    opened = open_home(home, version=loom.__version__, now_ms=time.time_ns() // 1_000_000, log=log)
     state = opened.core.head.home
     lease_ms = options.lease_ms or _setting(state, "lease_ms", LEASE_MS)
     fabric = Fabric(

@@ -66,7 +66,7 @@ class Fabric:
 
     def __init__(self, home: Home, opened: Opened, options: Options, log: Callable[..., None]) -> None:
         self._home, self._options, self._log = home, options, log
-        self.core, self._library = opened.core, opened.library
+        self.core, self._library, self._notary = opened.core, opened.library, opened.notary
         self._cold = True
         self._files = BlobFiles(home.blobs)
         self._wall = Wall(self.core.head.now_ms, time.time_ns() // 1_000_000, boot_ms())
@@ -153,6 +153,7 @@ class Fabric:
             client.close(linger=500)
             control.close(linger=500)
             self._context.term()
+            self._notary.sign(self.core.head.edge, self._wall.now_ms())
             self.core.store.close()
         return self._code
 
@@ -189,6 +190,7 @@ class Fabric:
         self.rounds.round(mono_ms, now_ms)
         self._send_to_workers()
         self._send_to_clients()
+        self._notary.look(self.core.head.edge, mono_ms, now_ms)
         self._maybe_leave(mono_ms)
 
     def _timeout_ms(self) -> int:

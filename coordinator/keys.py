@@ -52,12 +52,12 @@ def log_key(folder: Path) -> LogKey:
     path = folder / LOG_KEY
     if not path.exists():
         made = make_log_key(f"loom.local/{secrets.token_hex(10)}", secrets.token_bytes(32))
-        _write(path, made.line + "\n", 0o600)
-        _write(folder / LOG_PUB, made.public + "\n", 0o644)
+        write_private(path, made.line + "\n")
+        write_public(folder / LOG_PUB, made.public + "\n")
         return made
     key = read_log_key(path)
     if not (folder / LOG_PUB).exists():
-        _write(folder / LOG_PUB, key.public + "\n", 0o644)
+        write_public(folder / LOG_PUB, key.public + "\n")
     return key
 
 
@@ -87,7 +87,7 @@ def client_token(folder: Path) -> str:
     """The local owner's token; drawn at the first call."""
     path = folder / CLIENT_TOKEN
     if not path.exists():
-        _write(path, secrets.token_urlsafe(TOKEN_BYTES) + "\n", 0o600)
+        write_private(path, secrets.token_urlsafe(TOKEN_BYTES) + "\n")
     token = path.read_text(encoding="ascii").strip()
     if len(token) < TOKEN_BYTES:
         raise KeyDamaged(f"{path} holds no token.")
@@ -97,6 +97,16 @@ def client_token(folder: Path) -> str:
 def token_digest(token: str) -> str:
     """What the record holds of a token: hex SHA-256."""
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def write_private(path: Path, text: str) -> None:
+    """A file that only its owner reads: whole or not at all, durably. Raises HomeUnwritable."""
+    _write(path, text, 0o600)
+
+
+def write_public(path: Path, text: str) -> None:
+    """A file that anybody may read, as `write_private` writes it."""
+    _write(path, text, 0o644)
 
 
 def _write(path: Path, text: str, mode: int) -> None:

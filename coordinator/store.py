@@ -384,5 +384,11 @@ class Store:
         """Keep a signed tree head."""
         self._gather.put("insert_checkpoint", (size, now_ms, note))
 
+    @guarded
+    def checkpointed(self) -> int:
+        """How many entries the last checkpoint covers (0: there is none)."""
+        row = self._execute(READ["last_checkpoint"]).fetchone()
+        return 0 if row is None else int(row[0])
+
 
 __all__ = ["DueWake", "LiveSpawn", "Position", "Recorded", "Store", "StoreError", "command_digest"]

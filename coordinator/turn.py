@@ -21,6 +21,7 @@ from loom.coordinator.naming import texts_of
 from loom.coordinator.offers import follow, offer, spawn_of
 from loom.coordinator.scheduler import Scheduler
 from loom.coordinator.store import Store, command_digest
+from loom.coordinator.vouching import SIGNABLE, vouched
 from loom.kernel.commands import AttemptEnded, Grant, HomeCommand, Submit, TaskCommand, Wake
 from loom.kernel.effects import Offer, SetWake, StopAttempt
 from loom.kernel.events import Event, TaskResumed, TaskUnparked
@@ -114,6 +115,8 @@ class Turn:
                 reply = self._tick(request)
             except StoreError:
                 raise
+            except Refused as refusal:
+                return self.refuse(request, refusal.code, refusal.sentence)
             except Exception as error:
                 if self._store.broken:
                     raise
@@ -159,6 +162,8 @@ class Turn:
         command = request.command
         if missing := self._missing(request):
             return self._refused(request, "blob_missing", f"text {missing} is named, but neither sent nor stored")
+        if type(command) in SIGNABLE and command.approval is not None:  # type: ignore[union-attr]  # all of them have one
+            request = vouched(request, self.home, self.now_ms)
         if isinstance(command, HOME_COMMANDS):
             return self._tick_home(request, command)
         if isinstance(command, Submit):

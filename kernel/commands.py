@@ -289,4 +289,7 @@ HomeCommand = (
     | Restore
 )
 
+Signable = Answer | ChangeSetting | EnrolKey | RevokeKey
+"""What a person's own key can sign."""
+
 Command = TaskCommand | HomeCommand

@@ -59,5 +59,15 @@ def _claude() -> str:
     return "" if path and Path(path).exists() else "LOOM_TEST_CLAUDE does not name an installed claude"
 
 
-PARTS: dict[str, Callable[[], str]] = {"sqlite3": _sqlite3, "git": _git, "bubblewrap": _bubblewrap, "claude": _claude}
+def _ssh_keygen() -> str:
+    return "" if shutil.which("ssh-keygen") else "ssh-keygen is not installed"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "sqlite3": _sqlite3,
+    "git": _git,
+    "bubblewrap": _bubblewrap,
+    "claude": _claude,
+    "ssh-keygen": _ssh_keygen,
+}
 """Part → why a test cannot have it ("" = it can). `.ci/run` installs all of them."""
