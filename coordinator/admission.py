@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -38,6 +39,7 @@ from loom.kernel.values import (
     Usage,
 )
 from loom.workers.protocol import End as WireEnd
+from loom.workers.protocol import ErrorClass as WireClass
 from loom.workers.protocol import Report, Result, salted_id, split_attempt
 from loom.workers.protocol import Statement as Measured
 from loom.workers.protocol import Text as Brought
@@ -45,6 +47,8 @@ from loom.workers.protocol import Text as Brought
 SUMMARY_CUT = 240
 """Bytes of a summary that stand in the entry; the whole of it is in the output."""
 NO_MARK = "…"
+_ENDS = {end: End(end.value) for end in WireEnd}
+_CLASSES = {kind: ErrorClass(kind.value) for kind in WireClass}
 
 
 class SaidFinding(msgspec.Struct):
@@ -74,7 +78,7 @@ _whole = msgspec.json.Decoder(dict[str, Any])
 _canonical = msgspec.json.Encoder(order="sorted")
 
 
-@dataclass
+@dataclass(slots=True)
 class Texts:
     """Makes inline texts and salted blobs for one report."""
 
@@ -114,19 +118,24 @@ def admit(report: Report, worker: str, agent: Agent | None) -> Request:
     task, spawn, number = split_attempt(report.attempt)
     if number > MAX_INTEGER or abs(report.fence) > MAX_INTEGER:
         raise ValueError(f"attempt {report.attempt[:80]} with fence {report.fence} is beyond 2^53 - 1")
-    drawn = b"".join(text.salt for text in report.texts) or f"{report.boot}{report.attempt}".encode()
-    texts = Texts(salt=drawn, sizes={text.id: _size(text) for text in report.texts})
+    brought = tuple([SaltedText(text.id, text.salt, _size(text), text.data) for text in report.texts])
+    drawn = b"".join([text.salt for text in brought]) or f"{report.boot}{report.attempt}".encode()
+    texts = Texts(drawn, {text.id: text.size for text in brought})
     result = report.result or Result()
     command = _ended(report, result, spawn, number, worker, agent, texts)
-    principal = Principal(id=worker, kind=PrincipalKind.WORKER, via="fabric", acting_for=agent.name if agent else "")
-    brought = tuple(SaltedText(id=t.id, salt=t.salt, size=_size(t), data=t.data) for t in report.texts)
     return Request(
         key=end_key((report.attempt, report.fence)),
-        principal=principal,
+        principal=_hands(worker, agent.name if agent else ""),
         task=task,
         command=command,
         texts=(*brought, *texts.made),
     )
+
+
+@lru_cache(maxsize=4096)
+def _hands(worker: str, agent: str) -> Principal:
+    """The worker that speaks for an agent; one object for all of its reports, so that it is encoded once."""
+    return Principal(id=worker, kind=PrincipalKind.WORKER, via="fabric", acting_for=agent)
 
 
 def _ended(
@@ -146,8 +155,8 @@ def _ended(
         spawn=spawn,
         attempt=number,
         fence=report.fence,
-        end=End.FAILED if fault else End(report.end.value),
-        error_class=ErrorClass.UNPARSEABLE if fault else ErrorClass(report.error_class.value),
+        end=End.FAILED if fault else _ENDS[report.end],
+        error_class=ErrorClass.UNPARSEABLE if fault else _CLASSES[report.error_class],
         message=texts.text(message, "message"),
         not_before_ms=held(report.not_before_ms),
         outcome=said.outcome,
@@ -155,8 +164,10 @@ def _ended(
         findings=findings,
         artifacts=artifacts,
         statements=tuple(
-            Statement(s.kind, s.outcome, texts.text(cut(s.summary), f"summary {s.kind}"), texts.sent(s.output))
-            for s in result.statements
+            [
+                Statement(s.kind, s.outcome, texts.text(cut(s.summary), f"summary {s.kind}"), texts.sent(s.output))
+                for s in result.statements
+            ]
         ),
         subject=change.tree if change else result.tree,
         work=change.commit if change else "",
@@ -190,7 +201,7 @@ def _read(report: Report, result: Result, agent: Agent | None) -> tuple[Said, st
 
 def _facts(said: Said, result: Result, agent: Agent | None) -> Pairs:
     """Facts that the agent may say, from its output; facts that are measured, from the hands. Neither for the other."""
-    if agent is None:
+    if agent is None or not (agent.facts or agent.measures):
         return ()
     spoken = {name: said.facts[name] for name, _ in agent.facts if name in said.facts}
     measured = {m.fact: result.measured[m.fact] for m in agent.measures if m.fact in result.measured}
@@ -293,14 +304,14 @@ def _execution(report: Report, worker: str, texts: Texts) -> Execution:
         network=used.network if used else "",
         credentials=cut(used.credentials) if used else "",
         wall_ms=held(report.wall_ms),
-        notes=texts.text("\n".join(report.notes), "notes"),
+        notes=texts.text("\n".join(report.notes), "notes") if report.notes else NO_TEXT,
         signature=report.signature.hex(),
     )
 
 
 def held(number: int) -> int:
     """A measured number, held to what the ledger takes: 0 … MAX_INTEGER."""
-    return min(max(0, number), MAX_INTEGER)
+    return number if 0 <= number <= MAX_INTEGER else min(max(0, number), MAX_INTEGER)
 
 
 def _size(text: Brought) -> int:

@@ -13,6 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from loom.kernel.commands import Command
+from loom.kernel.copying import quicken
 from loom.kernel.state import TaskState
 from loom.kernel.values import Principal
 
@@ -116,3 +117,6 @@ class Turned:
     """Attempts that are ready and found no slot."""
     read_only: str = ""
     """Why nothing can be written ("" : all is well)."""
+
+
+quicken(SaltedText, Slot, Granted, Halt)

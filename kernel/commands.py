@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
+from loom.kernel.copying import quicken
 from loom.kernel.values import (
     NO_TEXT,
     Acceptance,
@@ -293,3 +295,5 @@ Signable = Answer | ChangeSetting | EnrolKey | RevokeKey
 """What a person's own key can sign."""
 
 Command = TaskCommand | HomeCommand
+
+quicken(*get_args(TaskCommand))

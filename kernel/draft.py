@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from loom.kernel import events as e
-from loom.kernel.copying import copier, filler
+from loom.kernel.copying import copier, filler, freezer
 from loom.kernel.state import Doubt, GateState, Parked, SpawnState, TaskSpec, TaskState
 from loom.kernel.values import (
     Artifact,
@@ -22,7 +22,7 @@ from loom.kernel.values import (
 )
 
 _fill = filler(TaskState)
-_frozen = copier(TaskState)
+_freeze = freezer(TaskState)
 _spawn_with = copier(SpawnState)
 
 
@@ -84,8 +84,10 @@ class Draft:
                 return
 
     def freeze(self, now_ms: int) -> TaskState:
-        """The next state: one entry later."""
-        return _frozen(self, n=self.n + 1, now_ms=now_ms)
+        """The next state: one entry later. The draft itself becomes it, and can no longer be written."""
+        self.n += 1
+        self.now_ms = now_ms
+        return _freeze(self)
 
 
 def newborn(event: e.TaskSubmitted) -> TaskState:

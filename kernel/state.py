@@ -209,4 +209,4 @@ class HomeState:
     """verifier key → worker that signs its reports with it."""
 
 
-quicken(SpawnState, TaskState)
+quicken(TaskSpec, SpawnState, GateState, Parked, TaskState)

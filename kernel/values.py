@@ -332,7 +332,10 @@ class CarriedMessage:
     text: Text
 
 
-quicken(Text, Principal, Spent, Artifact, Evidence, Finding)
+quicken(
+    Text, Principal, AgentBinding, Caps, Spent, Usage, Execution, Place, FindingReport, Finding, Statement, Evidence, Artifact, Acceptance,
+    CarriedMessage,
+)  # fmt: skip
 
 
 def put(pairs: tuple[tuple[str, V], ...], key: str, value: V) -> tuple[tuple[str, V], ...]:

@@ -46,7 +46,7 @@ def test_copies_are_replacements() -> None:
     old = SpawnState("s", "a", SpawnStatus.READY, ("x",), fence=3)
     assert replace(old, fence=4, worker="w") == copy(old, fence=4, worker="w")
     assert 3 == old.fence
-    with pytest.raises(KeyError):
+    with pytest.raises(AttributeError):
         copy(old, nonsense=1)
     with pytest.raises(AttributeError):
         copy(old).fence = 9  # type: ignore[misc]
@@ -69,13 +69,15 @@ def test_a_draft_leaves_its_task_alone() -> None:
     task = Player(TOY).task
     before = repr(task)
     draft = Draft(task)
-    assert replace(task, n=2, now_ms=T0 + 9) == draft.freeze(T0 + 9)
     draft.subject = "other"
     draft.change_spawn("t/work.1/worker", fence=9)
-    assert 9 == draft.freeze(T0 + 9).spawns[0].fence
     draft.change_spawn("nobody", fence=10)
-    assert 9 == draft.freeze(T0 + 9).spawns[0].fence
+    after = draft.freeze(T0 + 9)
     assert before == repr(task)
+    assert 9 == after.spawns[0].fence
+    assert replace(task, subject="other", spawns=after.spawns, n=2, now_ms=T0 + 9) == after
+    with pytest.raises(AttributeError):
+        draft.subject = "one more"
 
 
 def test_a_task_starts_with_its_submission() -> None:
