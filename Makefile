@@ -7,13 +7,14 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help venv dev demo test test-all check bench sim histories fmt
+.PHONY: help venv dev demo test test-all check bench torture sim histories fmt
 
 help: venv
 	@echo 'make demo      a whole run on scripted model replies, in half a minute'
 	@echo 'make test      the tests                make test-all   with the slow ones'
 	@echo 'make check     lint, types, imports     make fmt        format, and mend what can be mended'
 	@echo 'make bench     loom on this disk        make sim SEED=7 the simulation, from one seed'
+	@echo 'make torture   faults of every kind, on this disk'
 
 demo: venv
 	@$(BIN)/loom demo $(ARGS)
@@ -33,6 +34,9 @@ check: dev
 
 bench: venv
 	@$(BIN)/loom bench $(ARGS)
+
+torture: venv
+	@$(BIN)/loom torture $(ARGS)
 
 sim: dev
 	$(if $(SEED),LOOM_SEED=$(SEED)) $(PYTEST) tests/simulation $(ARGS)

@@ -8,6 +8,7 @@ Exit codes: 0 left in order, 4 the home cannot be used (another coordinator, unw
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import ipaddress
 import os
@@ -45,7 +46,8 @@ def main(argv: list[str] | None = None) -> int:
         with home.lock():
             return _run(home, options)
     except LoomError as error:
-        print(error, file=sys.stderr)
+        with contextlib.suppress(OSError):  # what cannot be said on a full disk is still this exit code
+            print(error, file=sys.stderr)
         return UNUSABLE
 
 

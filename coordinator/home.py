@@ -24,6 +24,8 @@ MAX_SOCKET_PATH_BYTES = 100
 """A Unix socket's path has room for 107; the rest is for the names of sockets to come."""
 LOCK_TRIES, LOCK_WAIT_S = 10, 0.02
 """Somebody who only looks whether a coordinator runs holds the lock for an instant."""
+PID_BYTES = 16
+"""Room for a process's number in the lock, whatever number stood there before."""
 PRIVATE = 0o077
 """The rights that a private file gives to nobody."""
 
@@ -130,8 +132,7 @@ class Home:
         descriptor = self._open_lock()
         try:
             self._acquire(descriptor)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            self._sign(descriptor)
             yield
         finally:
             os.close(descriptor)
@@ -153,6 +154,14 @@ class Home:
     def _open_lock(self) -> int:
         try:
             return os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise HomeUnwritable(f"{self.path} cannot be written: {error.strerror}.") from error
+
+    def _sign(self, descriptor: int) -> None:
+        """Says who holds it; written over what stands there, so that a full disk needs no new room for it."""
+        mine = f"{os.getpid()}\n".encode()
+        try:
+            os.pwrite(descriptor, mine.ljust(PID_BYTES), 0)
         except OSError as error:
             raise HomeUnwritable(f"{self.path} cannot be written: {error.strerror}.") from error
 

@@ -19,6 +19,8 @@ LOOK_MS = 200
 START_MS = 10_000
 """How long a worker may take from its start to its lock before it is taken for dead."""
 BACKOFF_BASE_MS, BACKOFF_MAX_MS = 250, 30_000
+UNSTARTED_MS = 5_000
+"""A worker that the system could not start (no memory, a full disk) is tried again after this time."""
 STEADY_MS = 60_000
 """A worker that lived so long is started again without waiting."""
 GONE_MS = 10_000
@@ -97,17 +99,28 @@ class LocalWorkers:
         self._log("worker_ended", worker=place.name, code=code, lived_ms=lived_ms)
 
     def _start(self, place: _Place, mono_ms: int) -> None:
-        state = self._folder / place.name
+        try:
+            place.process = self._launched(place.name)
+        except OSError as error:  # also a full disk: tried again
+            self._log("worker_not_started", worker=place.name, error=str(error))
+            place.next_ms = mono_ms + UNSTARTED_MS
+        else:
+            place.started_ms = mono_ms
+            self._log("worker_started", worker=place.name, pid=place.process.pid)
+
+    def _launched(self, name: str) -> subprocess.Popen[bytes]:
+        """Its process, detached, with its log. Raises OSError."""
+        state = self._folder / name
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._logs / f"worker-{place.name}.log"
+        path = self._logs / f"worker-{name}.log"
         if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
             path.replace(path.with_suffix(".log.1"))
-        command = [sys.executable, "-m", "loom.workers", "--endpoint", self._endpoint, "--name", place.name]
+        command = [sys.executable, "-m", "loom.workers", "--endpoint", self._endpoint, "--name", name]
         command += ["--slots", str(self._slots), "--state", str(state), "--token-file", str(self._token_file)]
         command += ["--secrets-file", str(self._secrets_file)]
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            place.process = subprocess.Popen(
+            return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=descriptor,
@@ -115,12 +128,6 @@ class LocalWorkers:
                 cwd=state,
                 start_new_session=True,
             )
-        except OSError as error:
-            self._log("worker_not_started", worker=place.name, error=str(error))
-            place.next_ms = mono_ms + BACKOFF_MAX_MS
-        else:
-            place.started_ms = mono_ms
-            self._log("worker_started", worker=place.name, pid=place.process.pid)
         finally:
             os.close(descriptor)
 

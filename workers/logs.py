@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, MutableMapping
@@ -27,8 +28,9 @@ def open_log(**bound: str) -> Callable[..., None]:
     logger = structlog.get_logger().bind(**bound)
 
     def log(action: str, **fields: object) -> None:
-        logger.info(action, **fields)
-        sys.stdout.flush()
+        with contextlib.suppress(OSError):  # a disk that takes no line ends no attempt
+            logger.info(action, **fields)
+            sys.stdout.flush()
 
     return log
 

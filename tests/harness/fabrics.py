@@ -15,13 +15,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loom.bundles import registry
 from loom.coordinator.api import Answered
 from loom.coordinator.client import Client
 from loom.coordinator.home import Home
 from loom.kernel.commands import Submit
-from loom.kernel.limits import SEMANTICS
-from loom.kernel.values import AgentBinding, Caps, Text
+from loom.kernel.values import Text
+from loom.transports.stubbed import order
 from loom.workers.protocol import Text as SentText
 
 STEPS = 9
@@ -69,22 +68,7 @@ class RealFabric:
 
     def order(self, task: str, *, flow: str = "main", text: Text = WORDS) -> Submit:
         """What `submit` asks for."""
-        bundle = registry.load("bench")
-        return Submit(
-            task=task,
-            project="",
-            bundle="bench",
-            rules_digest=bundle.digest,
-            semantics=SEMANTICS,
-            text=text,
-            flow=flow,
-            preset=bundle.default_preset,
-            policies=(),
-            base="base",
-            subject="subject",
-            bindings=(AgentBinding("*", ("stub:stub",)),),
-            caps=Caps(attempts=10_000),
-        )
+        return order(task, flow=flow, text=text, attempts=10_000)
 
     # ------------------------------------------------------------------------------------------------- reading
 

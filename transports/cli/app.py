@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "daemon": ("loom.transports.cli.daemon:daemon", "set up"),
     "doctor": ("loom.transports.cli.doctor:doctor", "prove"),
     "bench": ("loom.transports.cli.bench:bench", "prove"),
+    "torture": ("loom.transports.cli.torture:torture", "prove"),
 }
 """Command → where it is, and under which head the help shows it."""
 

@@ -10,8 +10,9 @@ from loom.bundles import registry
 from loom.coordinator.codec import encode_events
 from loom.kernel.replay import replay
 from loom.kernel.work import rules_for
-from loom.transports.cli.bench.rig import CALLS, STAGES, WAIT_S, Rig
+from loom.transports.cli.bench.rig import WAIT_S, Rig
 from loom.transports.replaying import record_of
+from loom.transports.stubbed import CALLS, STAGES
 
 IN_FLIGHT = {1: 40, 16: 240, 128: 640, 1000: 1000}
 """Tasks in flight → tasks run."""

@@ -21,22 +21,16 @@ import msgspec
 import psutil
 import zmq
 
-from loom.bundles import registry
 from loom.coordinator import api
 from loom.coordinator.client import Client
 from loom.coordinator.codec import encode_command
 from loom.coordinator.home import Home
 from loom.coordinator.keys import client_token
-from loom.kernel.commands import Submit
-from loom.kernel.limits import SEMANTICS
-from loom.kernel.values import AgentBinding, Caps, Text
+from loom.transports.stubbed import order
 
-CALLS, STAGES = 9, 6
-"""Agent calls of one task of the main flow, and the serial stages that they stand in."""
 WAIT_S = 120.0
 """How long any one part of the benchmark may take."""
 LOOK_S, LOOK_ONE_S = 0.005, 0.002
-BASE = "0" * 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +52,6 @@ class Rig:
         self._arguments = ("--workers", str(workers), "--slots", str(slots), "--stay")
         self._workers = workers
         self._environment = {"LOOM_BENCH_EXECUTOR": executor, "LOOM_BENCH_STARTS": str(self.starts)}
-        self._bundle = registry.load("bench")
         self._count = 0
 
     def __enter__(self) -> Rig:
@@ -106,21 +99,7 @@ class Rig:
         """Send one submission without waiting for its answer; returns the task's id."""
         self._count += 1
         task = f"b{self._count:09d}"
-        command = Submit(
-            task=task,
-            project="",
-            bundle=self._bundle.name,
-            rules_digest=self._bundle.digest,
-            semantics=SEMANTICS,
-            text=Text(value="measure", size=7),
-            flow=flow,
-            preset=self._bundle.default_preset,
-            policies=(),
-            base=BASE,
-            subject=BASE,
-            bindings=(AgentBinding("*", ("stub:2k",)),),
-            caps=Caps(attempts=0),
-        )
+        command = order(task, flow=flow)
         call = api.Call(
             token=self._token, key=f"bench-{task}", via="bench", command=msgspec.Raw(encode_command(command))
         )
