@@ -13,6 +13,7 @@ from loom.kernel import commands as c
 from loom.kernel import events as e
 from loom.kernel.admission import elsewhere, malformed, take_change, take_measures, take_report, unfit
 from loom.kernel.closing import end_of, finished
+from loom.kernel.draft import Draft
 from loom.kernel.gates import park
 from loom.kernel.limits import (
     BACKOFF_BASE_MS,
@@ -168,7 +169,9 @@ def go_on(work: Work) -> None:
         return
     if stage_settled(work):
         failed = tuple(s.id for s in draft.spawns if s.status is SpawnStatus.FAILED)
-        if failed:
+        if failed and _given_back(draft):
+            work.emit(finished(work))
+        elif failed:
             names = ", ".join(spawn.rsplit("/", 1)[-1] for spawn in failed)
             park(work, ParkCode.SPAWN_FAILED, f"{names} failed: {_last_failure(work, failed)}", failed)
         elif draft.verdict is not Verdict.NONE:
@@ -178,6 +181,13 @@ def go_on(work: Work) -> None:
             run(work)
         return
     budget_gone(work)
+
+
+def _given_back(draft: Draft) -> bool:
+    """Whether all that failed is what a person asked to be done outside, and it surely was not done: the person who asked
+    is told, and nothing waits. What is in doubt waits for a person's word."""
+    last = draft.spawns[-1]
+    return bool(last.effect) and not doubt_about(draft.doubts, last.agent, last.effect)
 
 
 def _last_failure(work: Work, failed: tuple[str, ...]) -> str:

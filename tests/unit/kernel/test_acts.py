@@ -154,6 +154,17 @@ def test_a_report_that_cannot_be_taken_leaves_a_doubt() -> None:
     assert [(1, ""), (1, ""), (2, "t/finalize.2/deliver#1")] == intents(player)
 
 
+def test_what_surely_was_not_done_is_given_back() -> None:
+    """The person who asked reads why; nobody has to answer, and the same may be asked for again."""
+    player = sending()
+    player.fail("deliver", "permanent", "there is no such place")
+    failed = next(v for v in player.last.events if isinstance(v, e.SpawnFailed))
+    assert (text("there is no such place"), Status.DONE, None) == (failed.reason, player.task.status, player.task.gate)
+    player.do(SEND)
+    player.grant("deliver")
+    assert (1, "") == intents(player)[-1]
+
+
 def test_what_was_never_begun_is_no_doubt() -> None:
     """An attempt that reached no worker is simply given again."""
     player = sending()
