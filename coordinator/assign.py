@@ -18,7 +18,7 @@ import msgspec
 from loom.coordinator.bindings import BadReference, to_binding
 from loom.coordinator.inbox import Granted
 from loom.kernel.flow import Agent, Bundle
-from loom.kernel.state import HomeState, ProjectState, SpawnState, TaskState
+from loom.kernel.state import HomeState, ProjectState, SpawnState, TaskState, doubt_about
 from loom.kernel.values import Capability, Finding, Text, get
 from loom.kernel.work import Rules
 from loom.workers.protocol import (
@@ -93,7 +93,7 @@ class Assigner:
             capability=fixed.capability,
             binding=_binding(state.chain[state.binding], state.binding),
             prompt=fixed.prompt,
-            inputs=self._inputs(task, agent, fixed.named),
+            inputs=self._inputs(task, state, agent, fixed.named),
             output_schema=fixed.output_schema,
             workspace=self._workspace(task, state, granted.attempt),
             sandbox=task.spec.sandbox,
@@ -103,6 +103,7 @@ class Assigner:
             setup=self._setup_of(task),
             repair=self._repair(state),
             record=get(task.spec.options, "record", ""),
+            reconciles=doubt_about(task.doubts, state.agent, state.effect) if task.doubts else "",
         )
 
     # ------------------------------------------------------------------------------------------------------ inputs
@@ -113,9 +114,9 @@ class Assigner:
             found = self._fixed[digest, agent.name] = _fixed(self._rules(digest).bundle, agent)
         return found
 
-    def _inputs(self, task: TaskState, agent: Agent, named: frozenset[str]) -> tuple[Input, ...]:
+    def _inputs(self, task: TaskState, state: SpawnState, agent: Agent, named: frozenset[str]) -> tuple[Input, ...]:
         if agent.capability is Capability.ACT:
-            return (_json("effect", self._effect(task)),)
+            return (_json("effect", self._effect(task, state)),)
         if not agent.prompt:
             return ()
         given = [_json(name, make(self, task, agent)) for name, make in MADE.items() if name in named]
@@ -183,13 +184,14 @@ class Assigner:
             previous=task.previous if task.previous not in (task.work, task.spec.base) else "",
         )
 
-    def _effect(self, task: TaskState) -> dict[str, Any]:
-        """The delivery: the branch in the person's repository; created if absent or equal, never forced."""
+    def _effect(self, task: TaskState, state: SpawnState) -> dict[str, Any]:
+        """What a person asked for; else the delivery: the branch in the person's repository, never forced."""
         project = self._project(task)
+        asked = dict(state.effect) or {"kind": "branch"}
         return {
-            "kind": "branch",
+            "branch": f"{BRANCH_PREFIX}{task.spec.task}",
+            **asked,
             "place": project.place if project and project.kind == "git" else "",
-            "name": f"{BRANCH_PREFIX}{task.spec.task}",
             "work": task.work,
         }
 

@@ -45,7 +45,7 @@ MAX_WAITING = 10_000
 
 VIEWER, SUBMITTER, APPROVER, ADMIN, DELEGATE = "viewer", "submitter", "approver", "admin", "delegate"
 SUBMITTING = (c.Submit, c.AddProject, c.Pause, c.Resume, c.Cancel)
-APPROVING = (c.Answer,)
+APPROVING = (c.Answer, c.Act, c.Take)
 ADMINISTERING = (
     c.RemoveProject,
     c.TrustProject,

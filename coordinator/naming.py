@@ -13,11 +13,24 @@ def texts_of(command: c.Command) -> tuple[Text, ...]:
             return (text,)
         case c.Answer(message=message, accepts=accepts):
             return (message, *(accepted.reason for accepted in accepts))
-        case c.Pause(reason=reason) | c.Resume(reason=reason) | c.Cancel(reason=reason):
+        case c.Pause(reason=reason) | c.Resume(reason=reason) | c.Cancel(reason=reason) | c.Act(reason=reason):
             return (reason,)
+        case c.Take(reason=reason, report=report):
+            return (reason, *(_of_report(report) if report else ()))
         case c.TrustProject(content=content):
             return (content,)
         case c.KeepBundle(archive=archive):
             return (archive,)
         case _:
             return ()
+
+
+def _of_report(report: c.AttemptEnded) -> tuple[Text, ...]:
+    """The texts of a report that was kept: they were stored beside it."""
+    found = [report.message, report.change_text, report.change_list, report.summary, report.output, report.prompt]
+    found += [report.transcript, report.execution.notes, *(text for _, text in report.artifacts)]
+    for finding in report.findings:
+        found += [finding.message, finding.evidence, finding.suggestion]
+    for statement in report.statements:
+        found += [statement.summary, statement.output]
+    return tuple(found)

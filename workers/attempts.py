@@ -92,7 +92,7 @@ class Attempt:
             case Capability.CHECKS:
                 return await self._checks()
             case Capability.ACT:
-                self.notes.append(await effects.perform(assign.inputs, assign.workspace))
+                self.notes.append(await effects.perform(assign.inputs, assign.workspace, assign.reconciles))
                 return Result()
             case _ if assign.repair is not None:
                 return await self._repair()

@@ -1,4 +1,5 @@
-"""The one module that runs git, with everything neutralised that a repository or an agent could have written.
+"""The one module that runs git on content, with everything neutralised that a repository or an agent could have written
+(what a person asks for by name, at that person's own remotes, is done by own_git.py).
 
 A git process of loom reads no system or user configuration and runs no hook, file system monitor, filter, textconv,
 external diff, pager, editor, credential helper or remote protocol but `file` (others only where a caller names them):

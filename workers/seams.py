@@ -240,3 +240,26 @@ class Harness(Protocol):
     async def run(self, job: Job, hands: Hands) -> HandsReply:
         """Works until done. Raises HandsError. Success of an edit is judged by the caller, by the diff."""
         ...
+
+
+# ---------------------------------------------------------------------------------------------------------- effects
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look found. done: the sentence that says so ("" : it is not done); obstacle: what stands in the way ("" : nothing)."""
+
+    done: str = ""
+    obstacle: str = ""
+
+
+class Effect(Protocol):
+    """One thing to do outside. Both raise HandsError: PERMANENT when nothing was done, and only then."""
+
+    async def look(self) -> Seen:
+        """Whether it is done, or can be; changes nothing."""
+        ...
+
+    async def do(self) -> str:
+        """Does it; one sentence about what was done."""
+        ...

@@ -200,6 +200,8 @@ ACCEPTANCE = Agent(
 )
 DELIVER = Agent("deliver", Capability.ACT)
 """Makes the branch `loom/<task>` at the accepted commit."""
+PUSH = Agent("push", Capability.ACT)
+"""Pushes the accepted commit to a remote of the person's repository, when a person asks for it."""
 
 AGENTS = (
     CLASSIFIER,
@@ -216,4 +218,5 @@ AGENTS = (
     ADJUDICATOR,
     ACCEPTANCE,
     DELIVER,
+    PUSH,
 )

@@ -183,6 +183,8 @@ class Assign(Wire, frozen=True, kw_only=True, tag="Assign"):
     repair: Repair | None = None
     record: str = ""
     """Path of a file that replies are recorded to (`--record`)."""
+    reconciles: str = ""
+    """Of an act: the attempt in doubt before it ("" : none). What that one did outside is looked for first."""
 
 
 class Renewed(Wire, frozen=True, kw_only=True, tag="Renewed"):

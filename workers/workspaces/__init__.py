@@ -33,6 +33,7 @@ Signatures:
     empty_project(home: Path, project: str) -> Fetched                                            # no project at all
     copy_included(repository: Repository, tree: Path, patterns: Sequence[str]) -> tuple[str, ...]     # trusted includes
     create_branch(path: Path, name: str, commit: str, repository: Path) -> bool        # True: created now
+    branch_at(path: Path, name: str) -> str                                            # the commit it names, "" : none
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from loom.workers.workspaces.inspection import DEFAULT_EXCLUDES, LIMITS, Limits
 from loom.workers.workspaces.measures import measure
 from loom.workers.workspaces.projects import (
     Fetched,
+    branch_at,
     create_branch,
     empty_project,
     fetch_project,
@@ -69,6 +71,7 @@ __all__ = [
     "Repository",
     "Snapshot",
     "Workspace",
+    "branch_at",
     "changed_paths",
     "checkout",
     "copy_included",

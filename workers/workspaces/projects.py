@@ -276,6 +276,13 @@ async def _keep(repository: Repository, tree: str, message: str) -> Fetched:
 # ----------------------------------------------------------------------------------------------------------- branch
 
 
+async def branch_at(path: Path, name: str) -> str:
+    """The commit that a branch of the user's repository names ("" : there is none). Raises HandsError."""
+    user = await user_repository(path)
+    _, found, _ = await user.git.call("rev-parse", "--verify", "--quiet", "--end-of-options", f"refs/heads/{name}")
+    return found.decode().strip()
+
+
 async def create_branch(path: Path, name: str, commit: str, repository: Path) -> bool:
     """Creates the branch in the user's repository: True when it was created now, False when it was there and equal.
 
