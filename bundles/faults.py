@@ -121,9 +121,12 @@ def _recorders(bundle: Bundle) -> Iterator[tuple[str, Mapping[str, tuple[str, ..
 
 
 def _unused(bundle: Bundle) -> Iterator[str]:
+    """Acts are left out: one that no flow uses is there for a person to ask for."""
     used = {name for flow in bundle.flows for stage in flow.stages for name in agents_of(stage)}
     yield from (
-        f"agent {agent.name} is declared, but no flow uses it" for agent in bundle.agents if agent.name not in used
+        f"agent {agent.name} is declared, but no flow uses it"
+        for agent in bundle.agents
+        if agent.name not in used and agent.capability is not Capability.ACT
     )
 
 

@@ -35,6 +35,7 @@ from loom.coordinator.store import command_digest
 from loom.kernel import commands as c
 from loom.kernel.events import Event, PrincipalEnrolled
 from loom.kernel.values import Principal
+from loom.kernel.work import Refused
 from loom.workers.protocol import Malformed, Progress, salted_id
 
 WATCH_MS = 60_000
@@ -112,9 +113,12 @@ class Desk:
         has_blob: Callable[[str], bool],
         describe: Callable[[], dict[str, object]],
         log: Callable[..., None],
+        complete: Callable[[c.Take], c.Take],
     ) -> None:
+        """complete: puts the report in that was kept; raises Refused."""
         self.principals = principals
         self._has_blob, self._describe, self._log = has_blob, describe, log
+        self._complete = complete
         self._waiting: dict[str, Waiting] = {}
         self._watchers: dict[Peer, tuple[str, int]] = {}
         self._out: list[tuple[Peer, ToClient]] = []
@@ -178,6 +182,15 @@ class Desk:
             self._log("client_denied", code=refusal.code, kind=type(command).__name__, principal=known.principal.id)
             self._out.append((peer, refusal))
             return None
+        if type(command) is c.Take:
+            try:
+                command = self._complete(command)
+            except Refused as no:
+                rejected = Answered(
+                    key=call.key, outcome="rejected", code=no.code, sentence=no.sentence, nonce=call.nonce
+                )
+                self._out.append((peer, rejected))
+                return None
         who = known.principal
         principal = Principal(who.id, who.kind, call.via or who.via, call.acting_for or who.acting_for, who.assurance)
         asked = (who.id, principal.acting_for, call.task, command_digest(encode_command(command)))

@@ -17,7 +17,7 @@ from types import FrameType
 
 import zmq
 
-from loom.coordinator import api
+from loom.coordinator import api, orphans
 from loom.coordinator.admission import admit
 from loom.coordinator.assign import Assigner
 from loom.coordinator.blobs import BlobFiles
@@ -72,7 +72,13 @@ class Fabric:
         self._wall = Wall(self.core.head.now_ms, time.time_ns() // 1_000_000, boot_ms())
         self._started_ms = boot_ms()
         self.sessions = self._make_sessions(opened)
-        self.desk = Desk(opened.principals, has_blob=self._has_blob, describe=self._describe, log=log)
+        self.desk = Desk(
+            opened.principals,
+            has_blob=self._has_blob,
+            describe=self._describe,
+            log=log,
+            complete=lambda take: orphans.completed(self.core.store, take),
+        )
         self._locals = LocalWorkers(
             count=options.workers,
             slots=options.slots,

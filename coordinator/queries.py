@@ -73,7 +73,8 @@ class Queries:
 
     async def task(self, task: str) -> Row | None:
         """Everything about one task: {"task", "spawns", "findings", "gates", "decisions", "evidence", "artifacts",
-        "objections", "subjects"}, texts resolved; transcripts stay references {"blob", "size"}."""
+        "objections", "subjects", "late"}, texts resolved; transcripts stay references {"blob", "size"}. late: results that
+        came too late, by number and attempt; what of them could be taken is `takeable`."""
         reader = self._reader
         async with reader.snapshot():
             head = await self._task_row(task)
@@ -104,6 +105,7 @@ class Queries:
                     for each in await reader.rows("objections", row=row)
                 ],
                 "subjects": await reader.rows("subjects", row=row),
+                "late": [_late(each) for each in await reader.rows("late", row=row, task=task)],
             }
 
     async def _task_row(self, task: str) -> Row | None:
@@ -301,6 +303,15 @@ class Queries:
     async def orphans(self, limit: int = 100) -> list[Row]:
         """Results that came too late, newest first."""
         return await self._reader.rows("orphans", limit=limit)
+
+
+def _late(row: Row) -> Row:
+    """A late result as people name it; `takeable`: nothing on record stands against it (the kernel has the last word)."""
+    spawn_status, end, given_to = row.pop("spawn_status"), row.pop("end"), row.pop("given_to")
+    row["number"], row["attempt"] = row.pop("id"), f"{row['spawn']}#{row['attempt']}"
+    row["taken"] = end == "taken"
+    row["takeable"] = given_to == row["worker"] and spawn_status in ("ready", "granted", "failed")
+    return row
 
 
 def _with_state(row: Row) -> Row:

@@ -47,6 +47,17 @@ class LiveSpawn:
 
 
 @dataclass(frozen=True, slots=True)
+class LateRow:
+    """A result that came too late. given_to: the worker that had the attempt, by the record ("" : none had)."""
+
+    spawn: str
+    attempt: int
+    worker: str
+    command: str
+    given_to: str
+
+
+@dataclass(frozen=True, slots=True)
 class DueWake:
     task: str
     name: str

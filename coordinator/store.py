@@ -27,7 +27,7 @@ from loom.coordinator.entry import Entry, Happened, command_bytes, decode_entry,
 from loom.coordinator.errors import BlobMissing, StoreConflict, StoreError
 from loom.coordinator.gather import Gather, Row
 from loom.coordinator.inbox import Outcome, Request, SaltedText
-from loom.coordinator.records import DueWake, LiveSpawn, Position, Recorded
+from loom.coordinator.records import DueWake, LateRow, LiveSpawn, Position, Recorded
 from loom.coordinator.rows import Rows
 from loom.coordinator.statements import load
 from loom.kernel.events import ObjectionRaised
@@ -379,6 +379,12 @@ class Store:
         """Keep a result that came too late, once for each worker that brings it."""
         row = (now_ms, task, spawn, attempt, fence, worker, reason, command.decode())
         self._gather.put("insert_orphan", row)
+
+    @guarded
+    def orphan_row(self, number: int) -> LateRow | None:
+        """A result that came too late, by the number under which it was kept."""
+        row = self._execute(READ["orphan"], (number,)).fetchone()
+        return None if row is None else LateRow(*row)
 
     def keep_checkpoint(self, size: int, now_ms: int, note: str) -> None:
         """Keep a signed tree head."""

@@ -19,6 +19,10 @@ MENDS = {
     "name_the_budget": "loom answer GATE raise --budget 10",
     "paused": "loom resume TASK",
     "not_paused": "loom tasks",
+    "not_accepted": "loom show TASK",
+    "busy": "loom show TASK",
+    "gone_on": "loom show TASK",
+    "settled": "loom show TASK",
 }
 """Code of a rejection → what to type next."""
 

@@ -298,10 +298,18 @@ class Chain:
         self.verdict, self.verdict_by = fields["verdict"], fields["by"]["id"]
 
     def _TaskClosed(self, fields: dict[str, Any]) -> None:  # noqa: N802
-        self.closed, self.delivered = True, fields.get("delivered", "")
+        self.closed, self.delivered = True, fields.get("delivered") or self.delivered
         for link in self.links:
             if link.state in ("ready", "running"):
                 link.state, link.word = "failed", "stopped"
+
+    def _TaskReopened(self, fields: dict[str, Any]) -> None:  # noqa: N802
+        self.closed = False
+        self._mark(f"{fields['by']['id']} asked for more", text_of(fields.get("reason")))
+
+    def _ResultTaken(self, fields: dict[str, Any]) -> None:  # noqa: N802
+        late = f"{fields['spawn'].rsplit('/', 1)[-1]}#{fields['attempt']}"
+        self._mark(f"{fields['by']['id']} took the late result of {late}", text_of(fields.get("reason")))
 
 
 def text_of(found: Any) -> Text:

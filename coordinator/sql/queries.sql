@@ -118,6 +118,13 @@ SELECT (SELECT count(*) FROM task) AS tasks, (SELECT count(*) FROM task WHERE st
 -- :denials
 SELECT now_ms, principal, via, task, kind, code, sentence, key FROM denial ORDER BY id DESC LIMIT :limit
 
+-- :late: the late results of a task, and how their attempts stand on record
+SELECT orphan.id, orphan.now_ms, orphan.spawn, orphan.attempt, orphan.fence, orphan.worker, orphan.reason,
+    spawn.status AS spawn_status, attempt.end, coalesce(attempt.worker, '') AS given_to
+FROM orphan LEFT JOIN spawn ON spawn.task = :row AND spawn.spawn = orphan.spawn
+LEFT JOIN attempt ON attempt.id = spawn.id * 100000 + orphan.attempt AND attempt.fence = orphan.fence
+WHERE orphan.task = :task ORDER BY orphan.id
+
 -- :orphans
 SELECT id, now_ms, task, spawn, attempt, fence, worker, reason FROM orphan ORDER BY id DESC LIMIT :limit
 

@@ -64,3 +64,10 @@ SELECT n, state FROM snapshot WHERE task = ?
 
 -- :last_checkpoint
 SELECT size, now_ms, note FROM checkpoint ORDER BY size DESC LIMIT 1
+
+-- :orphan: a late result, and the worker that the record says the attempt was given to
+SELECT orphan.spawn, orphan.attempt, orphan.worker, orphan.command,
+    coalesce((SELECT attempt.worker FROM task JOIN spawn INDEXED BY spawn_task ON spawn.task = task.id AND spawn.spawn = orphan.spawn
+        JOIN attempt ON attempt.id = spawn.id * 100000 + orphan.attempt AND attempt.fence = orphan.fence
+        WHERE task.task = orphan.task), '')
+FROM orphan WHERE id = ?

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from harness import toy
 from harness.world import World
-from loom.coordinator import api
+from loom.coordinator import api, orphans
 from loom.coordinator.admission import admit
 from loom.coordinator.assign import Assigner
 from loom.coordinator.blobs import BlobFiles
@@ -147,7 +147,13 @@ class CoordinatorNode:
         )
         sessions.adopt(core.running(), self.world.now_ms)
         events = (event for happened in store.home_events() for event in happened.events)
-        desk = Desk(Principals(events), has_blob=lambda identifier: False, describe=dict, log=self._log)
+        desk = Desk(
+            Principals(events),
+            has_blob=lambda identifier: False,
+            describe=dict,
+            log=self._log,
+            complete=functools.partial(orphans.completed, store),
+        )
         self.rounds = Rounds(core, sessions, desk, None, self._log)
         self.world.note("coordinator up, epoch", epoch)
         for worker in self.workers.values():

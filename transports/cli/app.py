@@ -33,6 +33,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "resume": ("loom.transports.cli.control:resume", "decide"),
     "cancel": ("loom.transports.cli.control:cancel", "decide"),
     "retry": ("loom.transports.cli.control:retry", "decide"),
+    "take": ("loom.transports.cli.take:take", "decide"),
+    "push": ("loom.transports.cli.push:push", "decide"),
     "replay": ("loom.transports.cli.replay:replay", "prove"),
     "projects": ("loom.transports.cli.projects:projects", "set up"),
     "models": ("loom.transports.cli.models:models", "set up"),

@@ -72,6 +72,7 @@ def show(context: click.Context, task: str, prompts: bool, outputs: bool, as_jso
     _print_findings(found["findings"])
     _print_decisions(found)
     _print_evidence(found)
+    _print_late(found["late"])
 
 
 def _print_head(task: dict[str, Any], branch: str) -> None:
@@ -174,6 +175,28 @@ def _print_evidence(found: dict[str, Any]) -> None:
                 f"  {each['kind']:<22} {each['outcome']:<15} {output.line_of(each['summary'], output.room(42))}"
             ).rstrip()
         )
+
+
+LATE = {
+    "foreign": "the attempt was another worker's",
+    "malformed": "it could not be read",
+    "task_done": "the task had ended",
+}
+"""Why a report came to nothing, for people; any other: its lease had run out, and the attempt was given up."""
+
+
+def _print_late(late: list[dict[str, Any]]) -> None:
+    """Results that came too late, and how to take one."""
+    if late:
+        click.secho("\nlate results", bold=True)
+    for each in late:
+        when = output.duration(time.time_ns() // 1_000_000 - each["now_ms"])
+        why = LATE.get(each["reason"], "its lease had run out")
+        output.say(output.clean(f"  {each['attempt']}  by {each['worker']}, {when} ago: {why}"))
+        if each["taken"]:
+            output.say("       taken")
+        elif each["takeable"]:
+            output.say(output.clean(f"       take      loom take '{each['attempt']}'"))
 
 
 def _indented(text: str) -> str:

@@ -98,9 +98,10 @@ def test_places_where_a_mistake_is_a_hole(agents: dict[str, Agent], path: str, e
 
 
 def test_only_the_implementer_edits(code: Bundle) -> None:
-    """One agent changes files, one has an effect outside, one runs the project's commands; all others answer or read."""
-    special = {agent.capability: agent.name for agent in code.agents if agent.capability not in READING}
-    assert {Capability.EDIT: "implementer", Capability.CHECKS: "checks", Capability.ACT: "deliver"} == special
+    """One agent changes files, two have an effect outside, one runs the project's commands; all others answer or read."""
+    special = {agent.name: agent.capability for agent in code.agents if agent.capability not in READING}
+    acts = dict.fromkeys(("deliver", "push"), Capability.ACT)
+    assert {"implementer": Capability.EDIT, "checks": Capability.CHECKS, **acts} == special
     assert 3 == sum(agent.capability not in READING for agent in code.agents)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
@@ -29,6 +30,7 @@ from loom.coordinator.keys import token_digest
 from loom.kernel import commands as c
 from loom.kernel.events import PrincipalEnrolled
 from loom.kernel.values import AnswerWord, End, Principal, PrincipalKind
+from loom.kernel.work import Refused
 from loom.workers.protocol import Progress, Text, salted_id
 
 ROLES = (VIEWER, SUBMITTER, APPROVER, ADMIN, DELEGATE)
@@ -51,7 +53,18 @@ def desk() -> Desk:
         has_blob=lambda identifier: identifier == "there",
         describe=lambda: {"epoch": 1},
         log=lambda action, **fields: None,
+        complete=complete,
     )
+
+
+def complete(take: c.Take) -> c.Take:
+    """What is kept under number 1."""
+    if take.orphan != 1:
+        raise Refused("no_such_orphan", "nothing is kept there")
+    return replace(take, report=LATE)
+
+
+LATE = c.AttemptEnded("t/work.1/worker", 1, 1, End.REPORTED, outcome="done")
 
 
 def call(command: c.Command, token: str = ADMIN, **changes: object) -> Call:
@@ -199,3 +212,15 @@ def test_describe_and_leave() -> None:
     assert at.leave is None
     hear(at, Leave(token=ADMIN, workers=True))
     assert Leave(token=ADMIN, workers=True) == at.leave
+
+
+def test_a_late_result_is_put_in_by_the_coordinator() -> None:
+    """A client names the number; what stands under it is what the kernel gets, for an approver only."""
+    found = desk()
+    request = found.hear(b"p", encode(call(c.Take(orphan=1), APPROVER)), 0)
+    assert request is not None
+    assert c.Take(orphan=1, report=LATE) == request.command
+    assert None is found.hear(b"p", encode(call(c.Take(orphan=1), SUBMITTER, key="k2")), 0)
+    assert None is found.hear(b"p", encode(call(c.Take(orphan=2), APPROVER, key="k3")), 0)
+    said = [message for _, message in found.take_outbox()]
+    assert [("forbidden", "Denied"), ("no_such_orphan", "Answered")] == [(m.code, type(m).__name__) for m in said]  # type: ignore[union-attr]
