@@ -123,6 +123,7 @@ async def test_one_task_whole(queries: Queries, ledger: Ledger) -> None:
         "artifacts",
         "objections",
         "subjects",
+        "late",
     } == set(shown)
     worker, reviewer = shown["spawns"]
     assert ("worker", "work", 1, "settled", LONG.data.decode() if LONG.data else "") == tuple(
