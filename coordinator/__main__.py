@@ -23,6 +23,7 @@ from loom.coordinator.errors import LoomError
 from loom.coordinator.fabric import IDLE_EXIT_MS, Fabric, Options
 from loom.coordinator.home import Home
 from loom.coordinator.logs import open_log
+from loom.coordinator.machine import OFF
 from loom.coordinator.opening import open_home
 from loom.coordinator.roster import Timing
 from loom.kernel.state import HomeState
@@ -65,6 +66,7 @@ def _run(home: Home, options: argparse.Namespace) -> int:
         Options(
             workers=_setting(state, "workers", WORKERS) if options.workers is None else options.workers,
             slots=options.slots or _setting(state, "slots", SLOTS),
+            machine_slots=_machine_slots(options.machine_slots),
             timing=Timing(lease_ms=max(LEASE_MIN_MS, lease_ms), ping_ms=min(PING_MS, max(100, lease_ms // 6))),
             idle_exit_ms=options.idle_exit_ms,
             stay=options.stay,
@@ -85,11 +87,23 @@ def _parser() -> argparse.ArgumentParser:
         "--workers", type=int, default=None, help=f"local worker processes (setting workers, {WORKERS})"
     )
     parser.add_argument("--slots", type=_slots, default=0, help=f"attempts at once in each (setting slots, {SLOTS})")
+    parser.add_argument(
+        "--machine-slots", type=int, default=0, help="slots that all homes share (0: usual, -1: no sharing)"
+    )
     parser.add_argument("--lease-ms", type=int, default=0, help=f"lease of an attempt (setting lease_ms, {LEASE_MS})")
     parser.add_argument("--idle-exit-ms", type=int, default=IDLE_EXIT_MS, help="leave after so long with nothing to do")
     parser.add_argument("--stay", action="store_true", help="never leave by itself")
     parser.add_argument("--bind", action="append", default=[], help="one more address for workers, loopback only")
     return parser
+
+
+def _machine_slots(option: int) -> int:
+    """The environment's word before the option's: it is for machines that run many homes at once, as tests do."""
+    said = os.environ.get("LOOM_MACHINE_SLOTS", "")
+    try:
+        return max(OFF, int(said) if said else option)
+    except ValueError:
+        return max(OFF, option)
 
 
 def _slots(text: str) -> int:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from loom.coordinator.errors import StoreConflict, StoreError, StoreFull, StoreRefused, StoreUnavailable
-from loom.coordinator.fitting import Near
+from loom.coordinator.fitting import Near, Shared
 from loom.coordinator.inbox import Granted, Request, Slot, Turned
 from loom.coordinator.limiter import Limiter
 from loom.coordinator.limits import Limits
@@ -64,6 +64,8 @@ class Core:
         self.draw = draw
         self.near: Near | None = None
         """Which workers have something of a project warm (None: nobody knows)."""
+        self.shared: Shared | None = None
+        """What the workers of this machine share with other homes (None: nothing)."""
         self.queue = Scheduler()
         self._rules = rules
         self._indexed: dict[str, Rules] = {}
@@ -176,7 +178,7 @@ class Core:
                 turn.replies.append(turn.take(request))
             for task_id, name in wakes:
                 turn.wake(task_id, name)
-            self.queue.place(slots, turn.now_ms, limit, turn.grant)
+            self.queue.place(slots, turn.now_ms, limit, turn.grant, self.shared)
             self.store.commit()
         except BaseException:
             self.store.rollback()

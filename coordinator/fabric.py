@@ -24,10 +24,11 @@ from loom.coordinator.blobs import BlobFiles
 from loom.coordinator.clock import Wall, boot_ms
 from loom.coordinator.desk import Desk
 from loom.coordinator.endings import Peer
-from loom.coordinator.errors import BlobMissing
-from loom.coordinator.home import Home
+from loom.coordinator.errors import BlobMissing, HomeExposed
+from loom.coordinator.home import Home, runtime_folder
 from loom.coordinator.inbox import Request
 from loom.coordinator.local_workers import LocalWorkers
+from loom.coordinator.machine import MACHINE_FOLDER, MAX_SIZE, OFF, MachineSlots, usual_size
 from loom.coordinator.opening import Opened
 from loom.coordinator.roster import Timing
 from loom.coordinator.rounds import Rounds
@@ -53,6 +54,8 @@ class Options:
 
     workers: int = 2
     slots: int = 4
+    machine_slots: int = 0
+    """Slots that all homes on this machine share (0: the usual number; OFF: not shared)."""
     timing: Timing = field(default_factory=Timing)
     idle_exit_ms: int = IDLE_EXIT_MS
     stay: bool = False
@@ -90,7 +93,7 @@ class Fabric:
             gone=self.sessions.gone,
             log=log,
         )
-        self.rounds = Rounds(self.core, self.sessions, self.desk, self._library, log)
+        self.rounds = Rounds(self.core, self.sessions, self.desk, self._library, log, self._machine())
         self.rounds.busy_ms = self._started_ms
         self._draining_ms = -1
         self._code: int | None = None
@@ -116,6 +119,18 @@ class Fabric:
             ping_endpoint=self._home.endpoint("ping"),
             log=self._log,
         )
+
+    def _machine(self) -> MachineSlots | None:
+        """The slots that this home shares with others. One that has more of its own uses those that no other looks at."""
+        wanted = self._options.machine_slots
+        if wanted == OFF:
+            return None
+        size = min(MAX_SIZE, wanted or max(usual_size(), self._options.workers * self._options.slots))
+        try:
+            return MachineSlots(runtime_folder(MACHINE_FOLDER), self._home.digest, size)
+        except (OSError, HomeExposed) as error:
+            self._log("machine_not_shared", error=str(error))
+            return None
 
     def _admit(self, report: Report, worker: str) -> Request:
         """The request of a report, read by the rules of its task. Raises ValueError."""
@@ -156,6 +171,8 @@ class Fabric:
             for side in sides:
                 side.close()
             self._locals.disown()
+            if self.rounds.machine is not None:
+                self.rounds.machine.close()
             client.close(linger=500)
             control.close(linger=500)
             self._context.term()

@@ -10,7 +10,7 @@ are placed, or passed over, together. What else decides it belongs into `Demand`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from loom.coordinator.inbox import Slot
 
@@ -90,13 +90,20 @@ Near = Callable[[str, str], Sequence[str]]
 """(project, task) → names of the workers that have something of it warm, best first."""
 
 
-class Rooms:
-    """Where there is room in this turn. shared: how many more the machine allows to workers of its own (None: any)."""
+class Shared(Protocol):
+    """What the workers of this machine share with those of other homes (machine.py)."""
 
-    def __init__(self, slots: Iterable[Slot], shared: int | None = None) -> None:
+    def room(self) -> bool: ...
+    def took(self) -> None: ...
+
+
+class Rooms:
+    """Where there is room in this turn. shared: what else the workers of this machine need (None: nothing)."""
+
+    def __init__(self, slots: Iterable[Slot], shared: Shared | None = None) -> None:
         self._groups: dict[Kind, Group] = {}
         self._by_worker: dict[str, Room] = {}
-        self.shared = shared
+        self._shared = shared
         for slot in slots:
             if slot.free <= 0:
                 continue
@@ -117,11 +124,11 @@ class Rooms:
             room = self._by_worker.get(worker)
             if room is None or not room.free or room.group not in groups:
                 continue
-            if self.shared != 0 or not room.slot.local:
+            if not room.slot.local or self._machine_allows():
                 return room
         best: Room | None = None
         for group in groups:
-            if self.shared == 0 and group.kind.local:
+            if group.kind.local and not self._machine_allows():
                 continue
             room = group.widest()
             if room is not None and (best is None or room.free > best.free):
@@ -130,5 +137,8 @@ class Rooms:
 
     def take(self, room: Room) -> None:
         room.free -= 1
-        if self.shared is not None and room.slot.local:
-            self.shared -= 1
+        if self._shared is not None and room.slot.local:
+            self._shared.took()
+
+    def _machine_allows(self) -> bool:
+        return self._shared is None or self._shared.room()

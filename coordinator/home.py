@@ -113,16 +113,7 @@ class Home:
 
     def _runtime(self) -> Path:
         """A short directory of the user, named by this home's digest."""
-        user = os.getuid()
-        base = Path(f"/run/user/{user}")  # not $XDG_RUNTIME_DIR: the processes of one home must agree without it
-        parent = base / "loom" if base.is_dir() and os.access(base, os.W_OK) else Path(f"/tmp/loom-{user}")
-        folder = parent / self.digest
-        for here in (parent, folder):
-            here.mkdir(mode=0o700, exist_ok=True)
-            state = here.lstat()
-            if state.st_uid != user or state.st_mode & PRIVATE:
-                raise HomeExposed(f"{here} belongs to another user, or is open to others.")
-        return folder
+        return runtime_folder(self.digest)
 
     # ------------------------------------------------------------------------------------------------ one coordinator
 
@@ -179,6 +170,20 @@ class Home:
 def _pid(descriptor: int) -> int:
     text = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
     return int(text) if text.isdecimal() else 0
+
+
+def runtime_folder(name: str) -> Path:
+    """A private directory of this name in the user's runtime directory, made if it is missing. Raises HomeExposed, OSError."""
+    user = os.getuid()
+    base = Path(f"/run/user/{user}")  # not $XDG_RUNTIME_DIR: the processes of one user must agree without it
+    parent = base / "loom" if base.is_dir() and os.access(base, os.W_OK) else Path(f"/tmp/loom-{user}")
+    folder = parent / name
+    for here in (parent, folder):
+        here.mkdir(mode=0o700, exist_ok=True)
+        state = here.lstat()
+        if state.st_uid != user or state.st_mode & PRIVATE:
+            raise HomeExposed(f"{here} belongs to another user, or is open to others.")
+    return folder
 
 
 def find_home(start: Path, environment: Mapping[str, str]) -> Home:

@@ -65,6 +65,8 @@ class Leases:
         self.full_ms = lease_ms + grace_ms(lease_ms)
         self._all: dict[Key, Lease] = {}
         self._held: dict[str, _Held] = {}
+        self.occupied = 0
+        """Leases that occupy a slot, of all workers."""
 
     def __len__(self) -> int:
         return len(self._all)
@@ -87,6 +89,7 @@ class Leases:
         )
         self._all[key] = lease
         held = self._held.setdefault(lease.worker, _Held())
+        self.occupied += key not in held.leases
         held.leases[key] = lease
         held.unanswered.add(key)
         return lease
@@ -123,7 +126,7 @@ class Leases:
     def free_slot(self, lease: Lease) -> None:
         """Its end is on the way: the slot is free, the lease stays until the end is committed."""
         if held := self._held.get(lease.worker):
-            held.leases.pop(lease.key, None)
+            self.occupied -= held.leases.pop(lease.key, None) is not None
             held.unanswered.discard(lease.key)
             if not held.leases:
                 del self._held[lease.worker]

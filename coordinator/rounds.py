@@ -23,6 +23,7 @@ from loom.coordinator.endings import Peer, StaleReport
 from loom.coordinator.errors import BlobError, LoomError, StoreConflict, StoreError, StoreRefused
 from loom.coordinator.inbox import Request, Slot, Turned
 from loom.coordinator.library import Library
+from loom.coordinator.machine import MachineSlots
 from loom.coordinator.sessions import Sessions
 from loom.kernel.commands import EnrolPrincipal, KeepBundle, Submit
 from loom.kernel.events import PrincipalEnrolled
@@ -36,10 +37,17 @@ class Rounds:
     """Core, sessions and desk, and the requests between them."""
 
     def __init__(
-        self, core: Core, sessions: Sessions, desk: Desk, library: Library | None, log: Callable[..., None]
+        self,
+        core: Core,
+        sessions: Sessions,
+        desk: Desk,
+        library: Library | None,
+        log: Callable[..., None],
+        machine: MachineSlots | None = None,
     ) -> None:
-        """library: keeps the bundles of new tasks (None: they are kept already)."""
-        self.core, self.sessions, self.desk = core, sessions, desk
+        """library: keeps the bundles of new tasks (None: they are kept already). machine: what is shared with other homes."""
+        self.core, self.sessions, self.desk, self.machine = core, sessions, desk, machine
+        core.shared = machine
         core.near = sessions.roster.near
         self._library, self._log = library, log
         self.inbox: deque[Request] = deque()
@@ -80,6 +88,7 @@ class Rounds:
             or self.read_only
             or (due_ms and due_ms <= now_ms)
             or (self.core.ready and self.sessions.slots() != self._seen_slots)
+            or (self.core.ready and self.machine is not None and self.machine.asks_again(mono_ms))
         )
 
     def round(self, mono_ms: int, now_ms: int) -> None:
@@ -93,6 +102,8 @@ class Rounds:
 
     def _turn(self, mono_ms: int, now_ms: int) -> None:
         group = [self.inbox.popleft() for _ in range(min(GROUP, len(self.inbox)))]
+        if self.machine is not None:
+            self.machine.begin(self.sessions.at_work_here(), mono_ms)
         turned = self.core.turn(group, self.sessions.slots(), now_ms)
         if turned.read_only:
             self._cannot_write(group, turned, mono_ms)
@@ -103,6 +114,8 @@ class Rounds:
         self.sessions.settle(turned, mono_ms)
         self.desk.settle(turned, mono_ms)
         self.inbox.extend(self.sessions.endings.take_requests())
+        if self.machine is not None:
+            self.machine.settle(self.sessions.at_work_here())
         self._seen_slots = self.sessions.slots()
         if group or turned.granted:
             self.busy_ms = mono_ms

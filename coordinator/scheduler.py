@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from loom.coordinator.fitting import Demand, Group, Near, Rooms
+from loom.coordinator.fitting import Demand, Group, Near, Rooms, Shared
 from loom.coordinator.inbox import Slot
 from loom.coordinator.limiter import ON_AN_END, Limiter, Provider
 from loom.coordinator.limits import Limits
@@ -138,10 +138,10 @@ class Scheduler:
         now_ms: int,
         limit: int,
         grant: Callable[[Offered, Slot], bool | None],
-        shared: int | None = None,
+        shared: Shared | None = None,
     ) -> None:
-        """Give ready attempts to free slots, at most `limit`; to slots of this machine, at most `shared` (None: any number).
-        grant: True taken, False not ready any more, None not now: its task has to move first."""
+        """Give ready attempts to free slots, at most `limit`. grant: True taken, False not ready any more, None not now: its
+        task has to move first. shared: what slots of this machine need besides."""
         while self._later and self._later[0][0] <= now_ms:
             self._lines.add(heapq.heappop(self._later)[2])
         self._reopens_ms = 0

@@ -16,6 +16,9 @@ KEPT = ("LOOM_TEST_", "LOOM_CI", "LOOM_SEED")
 for _name in [name for name in os.environ if name.startswith("LOOM_") and not name.startswith(KEPT)]:
     del os.environ[_name]
 
+os.environ["LOOM_MACHINE_SLOTS"] = "-1"
+"""Tests that run side by side are not homes of one user that share a machine; the tests of just that say so."""
+
 pytest.register_assert_rewrite("harness")
 
 

@@ -31,7 +31,13 @@ def connect(home: Home, via: str = "cli") -> Client:
     """A client of the home's coordinator, which is started with the settings' options if none runs."""
     wanted = settings.load(home.path if home.path.is_dir() else None).settings.coordinator
     arguments: list[str] = []
-    for option, value in (("--workers", wanted.workers), ("--slots", wanted.slots), ("--lease-ms", wanted.lease_ms)):
+    options = {
+        "--workers": wanted.workers,
+        "--slots": wanted.slots,
+        "--lease-ms": wanted.lease_ms,
+        "--machine-slots": wanted.machine_slots,
+    }
+    for option, value in options.items():
         if value:
             arguments += [option, str(value)]
     return Client.connect(home, via=via, arguments=arguments)

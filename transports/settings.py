@@ -74,6 +74,8 @@ class Coordinator(Section, frozen=True):
     workers: int = 0
     slots: int = 0
     lease_ms: int = 0
+    machine_slots: int = 0
+    """Slots that all homes on this machine share (-1: this one shares none)."""
 
 
 class Settings(Section, frozen=True):

@@ -102,6 +102,7 @@ class Cli:
             "XDG_DATA_HOME": str(home / "data"),
             "XDG_RUNTIME_DIR": str(_private(home / "run")),
             "LOOM_TEST_ROOT": str(self.root),
+            "LOOM_MACHINE_SLOTS": "-1",
         }
         return {**bare, **self.environ, **(more or {})}
 

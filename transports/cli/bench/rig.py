@@ -49,7 +49,7 @@ class Rig:
         self.home = Home(self.folder / "home")
         self.starts = self.folder / "starts"
         self.starts.touch()
-        self._arguments = ("--workers", str(workers), "--slots", str(slots), "--stay")
+        self._arguments = ("--workers", str(workers), "--slots", str(slots), "--machine-slots", "-1", "--stay")
         self._workers = workers
         self._environment = {"LOOM_BENCH_EXECUTOR": executor, "LOOM_BENCH_STARTS": str(self.starts)}
         self._count = 0
