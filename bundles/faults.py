@@ -42,9 +42,9 @@ def table_faults(bundle: Bundle) -> list[str]:
                 *_unused(bundle),
                 *(fault for flow in bundle.flows for fault in flow_faults(flow, bundle)),
                 *_choices(bundle),
-                *(fault for role in bundle.roles for fault in _role(role, bundle)),
+                *(fault for role in bundle.roles for fault in role_faults(role, bundle)),
                 *_presets(bundle),
-                *(fault for rule in bundle.rules for fault in _rule(rule, bundle)),
+                *(fault for rule in bundle.rules for fault in rule_faults(rule, bundle)),
             ]
         )
     )
@@ -154,7 +154,8 @@ def _choice(at: str, value: str, beginning: tuple[Stage, ...], flows: Mapping[st
         yield f"{at}: may choose the flow {value}, which does not begin with {alike}"
 
 
-def _role(role: Role, bundle: Bundle) -> Iterator[str]:
+def role_faults(role: Role, bundle: Bundle) -> Iterator[str]:
+    """What is wrong with a role, in this bundle."""
     at = f"role {role.name}"
     known = alphabet(bundle)
     if role.name == TROUBLE:
@@ -185,7 +186,8 @@ def _presets(bundle: Bundle) -> Iterator[str]:
                 yield f"preset {name}: {role} is {policy!r}, which is no policy; {nearest(policy, policies)}"
 
 
-def _rule(rule: Rule, bundle: Bundle) -> Iterator[str]:
+def rule_faults(rule: Rule, bundle: Bundle) -> Iterator[str]:
+    """What is wrong with a rule, in this bundle."""
     at = f"rule {rule.name}"
     if (rule.never is None) == (rule.check is None):
         yield f"{at}: has either `never` or `check`, and exactly one of them"

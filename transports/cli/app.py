@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "take": ("loom.transports.cli.take:take", "decide"),
     "push": ("loom.transports.cli.push:push", "decide"),
     "replay": ("loom.transports.cli.replay:replay", "prove"),
+    "whatif": ("loom.transports.cli.whatif:whatif", "prove"),
     "projects": ("loom.transports.cli.projects:projects", "set up"),
     "models": ("loom.transports.cli.models:models", "set up"),
     "secrets": ("loom.transports.cli.secrets:secrets", "set up"),

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from loom.workers.git import quote_path
-from loom.workers.workspaces.globs import Matcher, matcher
+from loom.workers.protocol.globs import Matcher, matcher
 from loom.workers.workspaces.inspection import LIMITS, refused
 from loom.workers.workspaces.repository import Repository
 

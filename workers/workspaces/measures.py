@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from loom.workers.protocol import ErrorClass, Measure
+from loom.workers.protocol.globs import Matcher, matcher
 from loom.workers.seams import HandsError
-from loom.workers.workspaces.globs import Matcher, matcher
 from loom.workers.workspaces.repository import Repository, check_oid
 from loom.workers.workspaces.trees import Difference, Entry, differences, entries
 

@@ -7,7 +7,7 @@ import pytest
 from loom.bundles import registry
 from loom.kernel.flow import Agent, Bundle
 from loom.kernel.values import Capability
-from loom.workers.workspaces.globs import matcher
+from loom.workers.protocol.globs import matcher
 
 
 @pytest.fixture(scope="module")

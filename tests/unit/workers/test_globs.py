@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loom.workers.workspaces.globs import matcher
+from loom.workers.protocol.globs import matcher
 
 
 @pytest.mark.parametrize(
