@@ -13,8 +13,8 @@ help: venv
 	@echo 'make demo      a whole run on scripted model replies, in half a minute'
 	@echo 'make test      the tests                make test-all   with the slow ones'
 	@echo 'make check     lint, types, imports     make fmt        format, and mend what can be mended'
-	@echo 'make bench     loom on this disk        make sim SEED=7 the simulation, from one seed'
-	@echo 'make torture   faults of every kind, on this disk'
+	@echo 'make bench     loom on this disk        make torture    faults of every kind, on this disk'
+	@echo 'make sim       the simulation: SEED=7 STORY=all, SEEDS=2000'
 
 demo: venv
 	@$(BIN)/loom demo $(ARGS)
@@ -39,7 +39,7 @@ torture: venv
 	@$(BIN)/loom torture $(ARGS)
 
 sim: dev
-	$(if $(SEED),LOOM_SEED=$(SEED)) $(PYTEST) tests/simulation $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python -m harness.sim $(if $(SEED),$(SEED),--seeds $(or $(SEEDS),300)) $(if $(STORY),--story '$(STORY)') $(ARGS)
 
 histories: dev
 	@$(BIN)/python tests/replay/record.py $(ARGS)

@@ -207,7 +207,7 @@ class Core:
         except (StoreFull, StoreUnavailable) as error:
             self._recover()
             return replace(self._turned(done, first), read_only=str(error))
-        return replace(self._turned(done, first), read_only=str(failed) if disk and not done else "")
+        return replace(self._turned(done, first), read_only=str(failed) if disk and not done else "", unplaced=disk)
 
     def _alone(self, request: Request, now_ms: int) -> Turn:
         """A request in a transaction of its own; what the database refuses is answered."""

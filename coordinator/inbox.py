@@ -117,6 +117,8 @@ class Turned:
     """Attempts that are ready and found no slot."""
     read_only: str = ""
     """Why nothing can be written ("" : all is well)."""
+    unplaced: bool = False
+    """The disk failed and ready attempts were not offered to the slots: another turn has to."""
 
 
 quicken(SaltedText, Slot, Granted, Halt)

@@ -116,7 +116,7 @@ class Rounds:
         self.inbox.extend(self.sessions.endings.take_requests())
         if self.machine is not None:
             self.machine.settle(self.sessions.at_work_here())
-        self._seen_slots = self.sessions.slots()
+        self._seen_slots = () if turned.unplaced else self.sessions.slots()
         if group or turned.granted:
             self.busy_ms = mono_ms
 

@@ -15,7 +15,7 @@ from harness.sim.disk import Crash, Disk, DiskStore
 from harness.sim.plan import RULES
 from harness.sim.witness import Witness
 from harness.sim.world import World
-from loom.coordinator import api
+from loom.coordinator import api, orphans
 from loom.coordinator.admission import admit
 from loom.coordinator.assign import Assigner
 from loom.coordinator.clock import Wall
@@ -79,7 +79,13 @@ class CoordinatorNode:
         sessions = self._sessions(core, epoch, draw(8))
         sessions.adopt(core.running(), self.world.now_ms)
         events = (event for happened in store.home_events() for event in happened.events)
-        desk = Desk(Principals(events), has_blob=self._has_text, describe=dict, log=self._log)
+        desk = Desk(
+            Principals(events),
+            has_blob=self._has_text,
+            describe=dict,
+            log=self._log,
+            complete=functools.partial(orphans.completed, store),
+        )
         self.rounds = Rounds(core, sessions, desk, None, self._log)
         self.world.note(NAME, "is up: epoch", epoch, "entries", core.head.seq)
         self.witness.coordinator_is_up(epoch)
@@ -185,9 +191,11 @@ class CoordinatorNode:
         try:
             for heard in mail:
                 heard(rounds)
+            seq = rounds.core.head.seq
             rounds.round(self.world.now_ms, self._wall())
             if self._send(rounds) and rounds.due(self.world.now_ms, self._wall()):
                 self._soon()
+                self.witness.is_due_again(moved=bool(mail) or rounds.core.head.seq > seq)
         except Crash:
             self.crash("at its COMMIT")
         except Exception as error:

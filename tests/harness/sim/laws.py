@@ -161,8 +161,8 @@ def _counted(account: Account, entry: Entry) -> Iterator[str]:
     """Grants, closings and budgets, event by event: never two holders, never above the cap."""
     for event in entry.events:
         match event:
-            case e.TaskSubmitted(caps=caps):
-                account.cap = caps.cost
+            case e.TaskSubmitted():
+                account.cap = event.spec.caps.cost
             case e.BudgetRaised(caps=caps):
                 account.cap = dict(caps).get("cost", account.cap)
             case e.AttemptGranted():
@@ -179,6 +179,8 @@ def _counted(account: Account, entry: Entry) -> Iterator[str]:
                 elif grant[3] != event.released:
                     yield f"{event.spawn} had reserved {grant[3]}, and {event.released} was released"
                 account.cost += event.usage.cost or 0
+            case _:
+                pass
         if account.cap and account.cost + account.reserved > account.cap:
             yield f"{account.cost} spent and {account.reserved} reserved are above the cap of {account.cap}"
 

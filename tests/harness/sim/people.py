@@ -115,7 +115,10 @@ class Person:
         for command, chance in ((c.Pause(), 1.0), (c.Cancel(), 0.5), (c.Resume(), 0.3)):
             if self._draw.random() < self.plan.moody * chance:
                 wait_ms = self._draw.randint(300, self.plan.bad_ms)
-                self.world.after(wait_ms, functools.partial(self.ask, command, task), self.name)
+                self.world.after(wait_ms, functools.partial(self._change_mind, command, task), self.name)
+
+    def _change_mind(self, command: c.Command, task: str) -> None:
+        self.ask(command, task)
 
     # ------------------------------------------------------------------------------------------------- looking
 

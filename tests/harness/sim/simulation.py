@@ -170,7 +170,10 @@ class Simulation:
         name = self._some_worker().name
         self.world.slow[name] = self._draw.choice((50, 300, 900))
         self.world.note("trouble", name, "reads a frame in", self.world.slow[name], "ms")
-        self.world.after(self._length_ms(), lambda: self.world.slow.pop(name, None))
+        self.world.after(self._length_ms(), functools.partial(self._quick_again, name))
+
+    def _quick_again(self, name: str) -> None:
+        self.world.slow.pop(name, None)
 
     def _coordinator_suspended(self) -> None:
         length_ms = self._length_ms()

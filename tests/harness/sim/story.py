@@ -1,8 +1,8 @@
 """The story of a simulation: what happened, in order, with virtual time. Lines are made when somebody reads them.
 
-    12.345  w1                     starts t3/work.1/worker#1 under fence 1
-    12.351  w1 → coordinator       Accepted t3/work.1/worker#1:1 · Credit 1
-    12.360  coordinator → w1       Renewed t3/work.1/worker#1:1                                     ✗ lost
+12.345  w1                     starts t3/work.1/worker#1 under fence 1
+12.351  w1 → coordinator       Accepted t3/work.1/worker#1:1 · Credit 1
+12.360  coordinator → w1       Renewed t3/work.1/worker#1:1                                     ✗ lost
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ from loom.coordinator.api import Answered, ToClient
 from loom.coordinator.leases import end_key
 from loom.workers.protocol import Assign, Committed, Duplicate, Stale, ToWorker, Welcome
 
+IDLE_TURNS = 50
+
 if TYPE_CHECKING:
     from harness.sim.worker import WorkerNode
 
@@ -32,6 +34,7 @@ class Witness:
     """Who began which attempt: boot nonces, over all lives."""
     told: list[tuple[str, str, Holder]] = field(default_factory=list)
     """(worker, answer, attempt): what workers heard about their reports."""
+    idle_turns: int = 0
     working: dict[str, WorkerNode] = field(default_factory=dict)
     """All processes of workers."""
 
@@ -48,6 +51,12 @@ class Witness:
         if self.epochs and epoch <= self.epochs[-1]:
             self.fault(f"a coordinator took epoch {epoch} after one of epoch {self.epochs[-1]}")
         self.epochs.append(epoch)
+
+    def is_due_again(self, *, moved: bool) -> None:
+        """A turn was taken and the next one is due at once; without an end, that is a processor for nothing."""
+        self.idle_turns = 0 if moved else self.idle_turns + 1
+        if self.idle_turns == IDLE_TURNS:
+            self.fault(f"{IDLE_TURNS} turns on end had nothing to do, and the next one is due")
 
     def leaves_for_worker(self, worker: str, message: ToWorker) -> None:
         """Nothing is assigned or acknowledged before it is durable."""
@@ -67,9 +76,9 @@ class Witness:
 
     def leaves_for_client(self, client: str, message: ToClient) -> None:
         """Nothing is answered before it is durable."""
-        if isinstance(message, Answered) and message.outcome in ("applied", "objected", "duplicate"):
-            if message.key not in self.durable.keys:
-                self.fault(f"{client} is told {message.outcome} about {message.key}: it is not durable")
+        told = isinstance(message, Answered) and message.outcome in ("applied", "objected", "duplicate")
+        if isinstance(message, Answered) and told and message.key not in self.durable.keys:
+            self.fault(f"{client} is told {message.outcome} about {message.key}: it is not durable")
 
     def begins(self, who: WorkerNode, key: Holder) -> None:
         """One attempt is begun once, and nobody else is at work on the same spawn now."""

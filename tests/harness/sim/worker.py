@@ -46,7 +46,15 @@ class WorkerNode:
     """One process after the other under one name. `name` is the node's, `worker` what it calls itself."""
 
     def __init__(
-        self, world: World, name: str, *, worker: str, slots: int, watched: bool, hands: Hands, coordinator: CoordinatorNode
+        self,
+        world: World,
+        name: str,
+        *,
+        worker: str,
+        slots: int,
+        watched: bool,
+        hands: Hands,
+        coordinator: CoordinatorNode,
     ) -> None:
         self.world, self.name, self.worker, self.slots, self.hands = world, name, worker, slots, hands
         self.watched = watched

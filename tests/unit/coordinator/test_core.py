@@ -15,7 +15,7 @@ from loom.coordinator.inbox import Granted, Outcome, Request, Slot, Turned
 from loom.coordinator.store import Store
 from loom.kernel import commands as c
 from loom.kernel.flow import Bundle
-from loom.kernel.values import AgentBinding, End, Text
+from loom.kernel.values import AgentBinding, End, ErrorClass, Text
 from loom.kernel.work import rules_for
 
 RULES = {bundle.digest: rules_for(bundle) for bundle in toy.ALL}
@@ -188,6 +188,16 @@ def test_a_wake_that_is_refused_holds_nobody_up(core: Core) -> None:
     before = core.head.seq
     core.turn([], (), due_ms + 1)
     assert before == core.head.seq
+
+
+def test_an_attempt_whose_time_has_come_is_not_due_for_ever(core: Core) -> None:
+    """With no slot free, a delayed attempt waits in the queue: it asks for no turn after turn."""
+    (granted,) = core.turn([submit(1)], [SLOT], 1_000).granted
+    failed = c.AttemptEnded(granted.spawn, granted.attempt, granted.fence, End.FAILED, ErrorClass.TRANSIENT)
+    due_ms = core.turn([Request("failed", WORKER, granted.task.spec.task, failed)], [], 1_001).due_ms
+    assert 1_001 < due_ms < 120_000
+    assert due_ms < core.turn([], [], due_ms).due_ms
+    assert 1 == core.ready
 
 
 def test_a_disk_that_fills_up_loses_nothing_that_was_acknowledged(core: Core, path: Path) -> None:
