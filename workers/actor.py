@@ -93,8 +93,7 @@ class Actor:
         self._credit = -1
         self._welcome: Welcome | None = None
         self._epoch = 0
-        self._heard_ms = mono_ms
-        self._hello_ms = mono_ms
+        self._heard_ms = self._hello_ms = mono_ms
         self._hello_sent_ms = mono_ms - HELLO_LEAST_MS
         self._asked_ms: int | None = None
         self._renew_ms = mono_ms
@@ -345,6 +344,7 @@ class Actor:
         if mono_ms < self._renew_ms:
             return
         self._renew_ms = mono_ms + renew_every_ms(self._lease_ms)
+        self._credit = -1  # say it again: of a worker that is idle, the last word may have been lost
         living = tuple(key for key, run in self._running.items() if not run.killed)
         living += tuple(key for key, waiting in self._waiting.items() if waiting.held(mono_ms, self._lease_ms))
         if living:

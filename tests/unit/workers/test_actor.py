@@ -100,6 +100,18 @@ def test_an_assignment_is_begun_once_and_accepted_every_time() -> None:
     assert ([], 1) == (actor.take_actions(), len(of(Accepted, actor.take_outbox())))
 
 
+def test_an_idle_worker_repeats_its_credit() -> None:
+    """A Credit that was lost on the way heals, though nothing else happens: it is said again every third of the lease."""
+    actor = welcomed()
+    assert [2] == [credit.free for credit in of(Credit, actor.take_outbox())]
+    said = []
+    for now_ms in range(0, LEASE_MS, 100):
+        actor.heard(now_ms)
+        actor.tick(now_ms)
+        said += [(now_ms, credit.free) for credit in of(Credit, actor.take_outbox())]
+    assert [(LEASE_MS // 3, 2), (2 * LEASE_MS // 3, 2)] == said
+
+
 def test_a_report_goes_out_only_when_it_is_durable() -> None:
     """Keep first; then the report, without a needless Accepted; Committed lets it go, and a late Assign begins nothing."""
     actor = welcomed()
