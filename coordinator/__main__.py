@@ -1,6 +1,7 @@
 """`python -m loom.coordinator`: the one coordinator of a home. Started by clients, by a person, or as a service.
 
     python -m loom.coordinator --home DIR [--workers N] [--slots N] [--stay] [--lease-ms N] [--idle-exit-ms N]
+        [--listen HOST:PORT] [--labels A,B]
 
 Exit codes: 0 left in order, 4 the home cannot be used (another coordinator, unwritable, damaged, of a newer version).
 """
@@ -10,15 +11,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
-import ipaddress
 import os
 import secrets
 import sys
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import loom
+from loom.coordinator.doors import read_address
+from loom.coordinator.enrolment import bad_label
 from loom.coordinator.errors import LoomError
 from loom.coordinator.fabric import IDLE_EXIT_MS, Fabric, Options
 from loom.coordinator.home import Home
@@ -70,7 +71,8 @@ def _run(home: Home, options: argparse.Namespace) -> int:
             timing=Timing(lease_ms=max(LEASE_MIN_MS, lease_ms), ping_ms=min(PING_MS, max(100, lease_ms // 6))),
             idle_exit_ms=options.idle_exit_ms,
             stay=options.stay,
-            binds=tuple(_loopback(address) for address in options.bind),
+            listen=read_address(options.listen) if options.listen else None,
+            labels=options.labels,
             worker_token=_worker_token(home.keys / "worker.token"),
             version=loom.__version__,
         ),
@@ -93,7 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--lease-ms", type=int, default=0, help=f"lease of an attempt (setting lease_ms, {LEASE_MS})")
     parser.add_argument("--idle-exit-ms", type=int, default=IDLE_EXIT_MS, help="leave after so long with nothing to do")
     parser.add_argument("--stay", action="store_true", help="never leave by itself")
-    parser.add_argument("--bind", action="append", default=[], help="one more address for workers, loopback only")
+    parser.add_argument("--listen", default="", metavar="HOST:PORT", help="let enrolled workers of other hosts in here")
+    parser.add_argument("--labels", type=_labels, default=(), help="labels of the local workers, with commas between")
     return parser
 
 
@@ -118,25 +121,13 @@ def _setting(state: HomeState, name: str, default: int) -> int:
     return int(value) if value.isdecimal() else default
 
 
-class BindRefused(LoomError):
-    """An address that other machines could reach, without keys to tell them apart."""
-
-    code = "L050"
-    mend = "Bind to 127.0.0.1, or leave --bind out: workers of this machine use the home's own sockets."
-
-
-def _loopback(address: str) -> str:
-    """The address, if only this machine reaches it. Raises BindRefused."""
-    parts = urlsplit(address)
-    if parts.scheme == "ipc":
-        return address
-    try:
-        host = ipaddress.ip_address(parts.hostname or "")
-    except ValueError:
-        host = None
-    if parts.scheme != "tcp" or not (parts.hostname == "localhost" or (host is not None and host.is_loopback)):
-        raise BindRefused(f"{address} is not a loopback address.")
-    return address
+def _labels(text: str) -> tuple[str, ...]:
+    """Labels, with commas between them. Raises ArgumentTypeError."""
+    labels = tuple(dict.fromkeys(label.strip() for label in text.split(",") if label.strip()))
+    for label in labels:
+        if sentence := bad_label(label):
+            raise argparse.ArgumentTypeError(f"{label!r} cannot be a label: {sentence}")
+    return labels
 
 
 def _worker_token(path: Path) -> str:

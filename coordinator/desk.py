@@ -55,6 +55,8 @@ ADMINISTERING = (
     c.EnrolPrincipal,
     c.EnrolKey,
     c.RevokeKey,
+    c.InviteWorker,
+    c.RevokeWorker,
 )
 ALLOWED: dict[str, tuple[type, ...]] = {
     VIEWER: (),

@@ -8,6 +8,7 @@ Heartbeats and large texts have threads and sockets of their own; local workers 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -23,20 +24,24 @@ from loom.coordinator.assign import Assigner
 from loom.coordinator.blobs import BlobFiles
 from loom.coordinator.clock import Wall, boot_ms
 from loom.coordinator.desk import Desk
+from loom.coordinator.doors import FAR, Address, Doors, is_far, server_key
 from loom.coordinator.endings import Peer
+from loom.coordinator.enrolment import Enrolment
 from loom.coordinator.errors import BlobMissing, HomeExposed
+from loom.coordinator.guests import Guests
 from loom.coordinator.home import Home, runtime_folder
 from loom.coordinator.inbox import Request
 from loom.coordinator.local_workers import LocalWorkers
 from loom.coordinator.machine import MACHINE_FOLDER, MAX_SIZE, OFF, MachineSlots, usual_size
 from loom.coordinator.opening import Opened
-from loom.coordinator.roster import Timing
+from loom.coordinator.roster import Ends, Timing
 from loom.coordinator.rounds import Rounds
 from loom.coordinator.sessions import Sessions
 from loom.coordinator.side_sockets import Blobs, Context, Heartbeats, router
-from loom.workers.protocol import MAX_FRAME, Report, ToWorker, frames, split_attempt
+from loom.kernel.state import HomeState
+from loom.workers.protocol import MAX_FRAME, Report, ToWorker, encode_enrol, frames, split_attempt
 
-DRAINED = 512
+DRAINED, ENROLS = 512, 16
 """Frames read from one socket in one round at most."""
 POLL_MS = 200
 """How long the loop sleeps at most: leases and slot locks are looked at so often."""
@@ -50,7 +55,7 @@ MAX_CLIENT_FRAME = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How this coordinator is to run. binds: more addresses for workers beside the ipc one; loopback only."""
+    """How this coordinator is to run. listen: where workers on other hosts come in (None: nowhere)."""
 
     workers: int = 2
     slots: int = 4
@@ -59,7 +64,9 @@ class Options:
     timing: Timing = field(default_factory=Timing)
     idle_exit_ms: int = IDLE_EXIT_MS
     stay: bool = False
-    binds: tuple[str, ...] = ()
+    listen: Address | None = None
+    labels: tuple[str, ...] = ()
+    """Of the workers that it starts."""
     worker_token: str = ""
     version: str = ""
 
@@ -97,6 +104,7 @@ class Fabric:
         self.rounds.busy_ms = self._started_ms
         self._draining_ms = -1
         self._code: int | None = None
+        self._doors: Doors | None = None
         self._context: Context = zmq.Context()
 
     def _make_sessions(self, opened: Opened) -> Sessions:
@@ -152,15 +160,16 @@ class Fabric:
         self.sessions.adopt(self.core.running(), boot_ms())
         control = router(self._context, self._home.endpoint("control"), max_bytes=MAX_FRAME)
         client = router(self._context, self._home.endpoint("client"), max_bytes=MAX_CLIENT_FRAME)
-        for address in self._options.binds:
-            control.bind(address)
         self._control, self._client = control, client
-        sides = self._sides()
+        doors = self._doors = self._open_doors() if self._options.listen else None
+        sides = self._sides(doors)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         poller = zmq.Poller()
         poller.register(control, zmq.POLLIN)
         poller.register(client, zmq.POLLIN)
+        for socket in (doors.control, doors.enrol) if doors else ():
+            poller.register(socket, zmq.POLLIN)
         try:
             while self._code is None:
                 ready = dict(poller.poll(self._timeout_ms()))
@@ -173,6 +182,8 @@ class Fabric:
             self._locals.disown()
             if self.rounds.machine is not None:
                 self.rounds.machine.close()
+            if doors is not None:
+                doors.close()
             client.close(linger=500)
             control.close(linger=500)
             self._context.term()
@@ -180,13 +191,33 @@ class Fabric:
             self.core.store.close()
         return self._code
 
-    def _sides(self) -> tuple[Heartbeats | Blobs, ...]:
+    def _open_doors(self) -> Doors:
+        assert self._options.listen is not None
+        key = server_key(self._home.keys)
+        doors = Doors(self._context, self._options.listen, key, self._log)
+        self.sessions.far = Ends(blob=doors.endpoint("blob"), ping=doors.endpoint("ping"))
+
+        def home() -> HomeState:
+            return self.core.head.home
+
+        self.rounds.guests = Guests(
+            sessions=self.sessions,
+            enrolment=Enrolment(home=home, control=doors.endpoint("control"), log=self._log),
+            home=home,
+            admit=doors.gatekeeper.admit,
+            log=self._log,
+        )
+        self._log("listening", host=doors.address.host, port=doors.port("control"), enrol=doors.port("enrol"))
+        return doors
+
+    def _sides(self, doors: Doors | None) -> tuple[Heartbeats | Blobs, ...]:
         return (
             Heartbeats(
                 self._context,
                 self._home.endpoint("ping"),
                 lambda ping: self.sessions.ping(ping, boot_ms()),
                 self._log,
+                doors.ping if doors else None,
             ),
             Blobs(
                 self._context,
@@ -195,6 +226,7 @@ class Fabric:
                 database=self._home.database,
                 allowed=lambda token: self.sessions.knows(token) or self.desk.principals.of(token) is not None,
                 log=self._log,
+                far=doors.blob if doors else None,
             ),
         )
 
@@ -205,6 +237,8 @@ class Fabric:
             self._drain(self._control, self.rounds.hear_worker, mono_ms)
         if client:
             self._drain(self._client, self.rounds.hear_client, mono_ms)
+        if self._doors is not None:
+            self._hear_guests(self._doors, mono_ms)
         if self._draining_ms < 0:
             self._locals.look(mono_ms)
         now_ms = self._wall.now_ms()
@@ -214,6 +248,8 @@ class Fabric:
         self._send_to_workers()
         self._send_to_clients()
         self._notary.look(self.core.head.edge, mono_ms, now_ms)
+        if self._doors is not None:
+            self._send_to_askers(self._doors)
         self._maybe_leave(mono_ms)
 
     def _timeout_ms(self) -> int:
@@ -233,16 +269,37 @@ class Fabric:
                 continue  # not two frames: nobody of ours
             hear(peer, frame, mono_ms)
 
+    def _hear_guests(self, doors: Doors, mono_ms: int) -> None:
+        guests = self.rounds.guests
+        assert guests is not None
+        for peer, key, frame in doors.hear(doors.control, DRAINED):
+            guests.hear(peer, key, frame, mono_ms)
+        for peer, key, frame in doors.hear(doors.enrol, ENROLS):
+            self.rounds.hear_enrol(peer, key, frame, mono_ms)
+        doors.look()
+
     # ------------------------------------------------------------------------------------------------- what goes out
 
     def _send_to_workers(self) -> None:
         for peer, messages in self.sessions.take_outbox().items():
             try:
                 for frame in self._frames(messages):
-                    self._control.send_multipart([peer, frame], zmq.NOBLOCK)
+                    self._send(peer, frame)
             except zmq.ZMQError as error:  # EHOSTUNREACH: gone; EAGAIN: does not read. It says Hello again
                 self._log("worker_unreachable", error=str(error), messages=len(messages))
                 self.sessions.unsent(peer, messages)
+
+    def _send(self, peer: Peer, frame: bytes) -> None:
+        if is_far(peer) and self._doors is not None:
+            self._doors.control.send_multipart([peer[len(FAR) :], frame], zmq.NOBLOCK)
+        else:
+            self._control.send_multipart([peer, frame], zmq.NOBLOCK)
+
+    def _send_to_askers(self, doors: Doors) -> None:
+        assert self.rounds.guests is not None
+        for peer, message in self.rounds.guests.enrolment.take_outbox():
+            with contextlib.suppress(zmq.ZMQError):  # gone; it asks again, with the same key
+                doors.enrol.send_multipart([peer[len(FAR) :], encode_enrol(message)], zmq.NOBLOCK)
 
     def _frames(self, messages: list[ToWorker]) -> list[bytes]:
         try:
@@ -290,6 +347,14 @@ class Fabric:
         self._log("leaving", reason=signal.Signals(number).name)
         self._code = 0
 
+    def _listening(self) -> dict[str, object]:
+        """Where workers on other hosts come in; empty: nowhere."""
+        doors = self._doors
+        if doors is None:
+            return {}
+        ports = {name: doors.port(name) for name in ("control", "ping", "blob", "enrol")}
+        return {"host": doors.address.host, "key": doors.public, "ports": ports}
+
     def _describe(self) -> dict[str, object]:
         return {
             "version": self._options.version,
@@ -306,6 +371,8 @@ class Fabric:
             "lease_ms": self._options.timing.lease_ms,
             "watchers": self.desk.watchers,
             "workers": self.sessions.describe(),
+            "listen": self._listening(),
+            "enrolled": [{"worker": each.worker, "labels": list(each.labels)} for each in self.core.head.home.workers],
             "secrets": sorted(
                 name for name in os.environ if name.endswith(("_API_KEY", "_TOKEN")) and os.environ[name]
             ),

@@ -10,7 +10,7 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,12 +54,14 @@ class LocalWorkers:
         endpoint: str,
         token_file: Path,
         secrets_file: Path,
+        labels: Sequence[str] = (),
         gone: Callable[[str, str], None],
         log: Callable[..., None],
     ) -> None:
         """folder: each worker has a directory in it; gone(worker, sentence): it is dead and not coming back."""
         self._slots, self._folder, self._logs = slots, folder, logs
         self._endpoint, self._token_file, self._secrets_file = endpoint, token_file, secrets_file
+        self._labels = labels
         self._gone, self._log = gone, log
         self._places = [_Place(f"local-{number}") for number in range(1, count + 1)]
         self._look_ms = 0
@@ -117,7 +119,7 @@ class LocalWorkers:
             path.replace(path.with_suffix(".log.1"))
         command = [sys.executable, "-m", "loom.workers", "--endpoint", self._endpoint, "--name", name]
         command += ["--slots", str(self._slots), "--state", str(state), "--token-file", str(self._token_file)]
-        command += ["--secrets-file", str(self._secrets_file)]
+        command += ["--secrets-file", str(self._secrets_file), *(f"--label={label}" for label in self._labels)]
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             return subprocess.Popen(

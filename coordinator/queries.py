@@ -277,6 +277,15 @@ class Queries:
             "projects": [await self._reader.unfold(row, texts=("content",), values=("trusted_by",)) for row in rows]
         }
 
+    async def workers(self) -> Row:
+        """{"workers": [{"worker", "key", "labels", "host", "now_ms", "revoked_ms", "revoked_by"}], "invitations": [{"digest",
+        "labels", "expires_ms", "by", "now_ms"}]}: workers of other hosts that were ever enrolled, and open invitations."""
+        enrolled, invited = await self._reader.rows("workers"), await self._reader.rows("invitations")
+        return {
+            "workers": [await self._reader.unfold(row, values=("labels", "revoked_by")) for row in enrolled],
+            "invitations": [await self._reader.unfold(row, values=("labels", "by")) for row in invited],
+        }
+
     async def settings(self) -> dict[str, str]:
         """Settings that were changed, by name."""
         return {row["name"]: row["value"] for row in await self._reader.rows("settings")}

@@ -44,6 +44,14 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class Ends:
+    """Where a worker finds the coordinator's other sockets."""
+
+    blob: str = ""
+    ping: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Enrolled:
     """Whom a connection from another host was let in as, by the key that it showed."""
 

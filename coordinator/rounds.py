@@ -21,6 +21,7 @@ from loom.coordinator.core import GROUP, Core
 from loom.coordinator.desk import Desk
 from loom.coordinator.endings import Peer, StaleReport
 from loom.coordinator.errors import BlobError, LoomError, StoreConflict, StoreError, StoreRefused
+from loom.coordinator.guests import Guests
 from loom.coordinator.inbox import Request, Slot, Turned
 from loom.coordinator.library import Library
 from loom.coordinator.machine import MachineSlots
@@ -50,6 +51,8 @@ class Rounds:
         core.shared = machine
         core.near = sessions.roster.near
         self._library, self._log = library, log
+        self.guests: Guests | None = None
+        """Workers on other hosts (None: this coordinator listens to none)."""
         self.inbox: deque[Request] = deque()
         self.read_only = ""
         self._probe_ms = 0
@@ -77,6 +80,11 @@ class Rounds:
         if isinstance(request.command, Submit) and self._library and (keep := self._library.keep(request.command)):
             self.inbox.append(keep)
         self.inbox.append(request)
+
+    def hear_enrol(self, peer: Peer, key: str, frame: bytes, mono_ms: int) -> None:
+        """One message of the enrol door."""
+        if self.guests is not None and not self.read_only and (asked := self.guests.ask(peer, key, frame, mono_ms)):
+            self.inbox.append(asked)
 
     def due(self, mono_ms: int, now_ms: int) -> bool:
         """Whether a turn has something to do."""
@@ -113,6 +121,8 @@ class Rounds:
         self._learn(group, turned)
         self.sessions.settle(turned, mono_ms)
         self.desk.settle(turned, mono_ms)
+        if self.guests is not None:
+            self.guests.settle(turned)
         self.inbox.extend(self.sessions.endings.take_requests())
         if self.machine is not None:
             self.machine.settle(self.sessions.at_work_here())

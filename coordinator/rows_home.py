@@ -8,7 +8,6 @@ from typing import Any
 from loom.coordinator.columns import list_column, principal_column, text_column
 from loom.coordinator.gather import Put
 from loom.kernel import home_events as e
-from loom.kernel.values import PrincipalKind
 
 
 def _created(put: Put, v: e.HomeCreated, now_ms: int) -> None:
@@ -46,8 +45,6 @@ def _enrolled(put: Put, v: e.PrincipalEnrolled, now_ms: int) -> None:
     it = v.principal
     labels = list_column(v.labels)
     put("set_principal", (it.id, it.kind._value_, it.via, it.acting_for, it.assurance, labels, now_ms))
-    if it.kind is PrincipalKind.WORKER:
-        put("set_worker", (it.id, it.acting_for, v.token_digest, labels, now_ms))
     if v.token_digest:
         put("set_token", (v.token_digest, it.id, now_ms))
 
@@ -68,6 +65,19 @@ def _restored(put: Put, v: e.HomeRestored, now_ms: int) -> None:
     put("set_origin", (v.origin, v.log_key))
 
 
+def _invited(put: Put, v: e.WorkerInvited, now_ms: int) -> None:
+    put("insert_invitation", (v.invitation, list_column(v.labels), v.expires_ms, principal_column(v.by), now_ms))
+
+
+def _worker_enrolled(put: Put, v: e.WorkerEnrolled, now_ms: int) -> None:
+    put("insert_worker", (v.worker, v.key, list_column(v.labels), v.host, v.invitation, now_ms))
+    put("use_invitation", (v.worker, v.invitation))
+
+
+def _worker_revoked(put: Put, v: e.WorkerRevoked, now_ms: int) -> None:
+    put("revoke_worker", (now_ms, principal_column(v.by), v.worker))
+
+
 HOME_ROWS: dict[type, Callable[[Put, Any, int], None]] = {
     e.HomeCreated: _created,
     e.Started: _started,
@@ -81,4 +91,7 @@ HOME_ROWS: dict[type, Callable[[Put, Any, int], None]] = {
     e.KeyRevoked: _key_revoked,
     e.LogKeyRotated: _log_key_rotated,
     e.HomeRestored: _restored,
+    e.WorkerInvited: _invited,
+    e.WorkerEnrolled: _worker_enrolled,
+    e.WorkerRevoked: _worker_revoked,
 }

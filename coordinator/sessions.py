@@ -20,7 +20,7 @@ from loom.coordinator.endings import Endings, Peer
 from loom.coordinator.errors import LoomError
 from loom.coordinator.inbox import Granted, Halt, Request, Slot, Turned
 from loom.coordinator.leases import Key, Lease, Leases, boot_of
-from loom.coordinator.roster import Enrolled, Roster, Session, Timing
+from loom.coordinator.roster import Ends, Enrolled, Roster, Session, Timing
 from loom.kernel.values import End, ErrorClass
 from loom.workers.protocol import (
     PINGS_MISSED,
@@ -37,6 +37,7 @@ from loom.workers.protocol import (
     Ping,
     Pong,
     Progress,
+    Refused,
     Renew,
     Renewed,
     Report,
@@ -82,7 +83,10 @@ class Sessions:
         self.endings = Endings(self.leases, admit=admit, has_blob=has_blob, tell=self._tell, log=log)
         self.epoch = epoch
         self._assign = assign
-        self._blob_endpoint, self._ping_endpoint = blob_endpoint, ping_endpoint
+        self._near = Ends(blob_endpoint, ping_endpoint)
+        self.far = Ends()  # for workers on other hosts
+        self.lend: Callable[[Assign], Assign] = lambda assign: assign
+        """An assignment as a worker on another host can carry it out."""
         self._log = log
         self.roster = Roster(epoch=epoch, secret=secret, token=token)
         self._out: dict[Peer, list[ToWorker]] = {}
@@ -159,6 +163,7 @@ class Sessions:
             self._log("worker_refused", worker=hello.worker, code=refusal.code)
             self._tell(peer, refusal)
             return
+        ends = self.far if enrolled is not None else self._near
         session, overtaken = self.roster.enter(peer, hello, mono_ms, enrolled)
         self._tell(
             peer,
@@ -168,8 +173,8 @@ class Sessions:
                 lease_ms=self.timing.lease_ms,
                 ping_ms=self.timing.ping_ms,
                 idle_exit_ms=self.timing.idle_exit_ms,
-                blob_endpoint=self._blob_endpoint,
-                ping_endpoint=self._ping_endpoint,
+                blob_endpoint=ends.blob,
+                ping_endpoint=ends.ping,
             ),
         )
         if session.draining:
@@ -232,6 +237,16 @@ class Sessions:
         held = self.leases.of(worker)
         for lease in held:
             self._lost(lease, sentence, len(held))
+
+    def refuse(self, peer: Peer, refused: Refused) -> None:
+        """Tell a peer that has no session, and gets none."""
+        self._tell(peer, refused)
+
+    def expel(self, worker: str, refused: Refused) -> None:
+        """It is let in no more: its session ends, and what it held is lost now."""
+        if session := self.roster.of(worker):
+            self._tell(session.peer, refused)
+        self.gone(worker, f"worker {worker} was revoked")
 
     def _lost(self, lease: Lease, sentence: str, held: int) -> None:
         """Its worker is gone, or silent for a lease. held: what the worker held then, this one counted: one of several
@@ -333,7 +348,8 @@ class Sessions:
     def _send_assign(self, session: Session, lease: Lease, mono_ms: int) -> None:
         if lease.assign is None:
             try:
-                lease.assign = self._assign(lease.granted)
+                assign = self._assign(lease.granted)
+                lease.assign = self.lend(assign) if session.remote else assign
             except (ValueError, LookupError, LoomError) as error:
                 self.endings.end(lease, End.FAILED, ErrorClass.PERMANENT, f"no assignment could be made: {error}")
                 return

@@ -38,27 +38,40 @@ WAIT_MS = 200
 """How long a thread sleeps at most before it looks whether it is over."""
 SEND_MS = 1_000
 
-Context = zmq.Context[zmq.Socket[bytes]]
+Socket = zmq.Socket[bytes]
+Context = zmq.Context[Socket]
 Log = Callable[..., None]
 
 
-def router(context: Context, endpoint: str, *, max_bytes: int) -> zmq.Socket[bytes]:
-    """A bound ROUTER that says when a peer is gone, never waits to send for long, and keeps nothing when it closes."""
+def router(
+    context: Context, endpoint: str, *, max_bytes: int, secure: Callable[[zmq.Socket[bytes]], None] | None = None
+) -> zmq.Socket[bytes]:
+    """A bound ROUTER that says when a peer is gone, never waits to send for long, and keeps nothing when it closes.
+    secure: what it gets before it is bound."""
     socket = context.socket(zmq.ROUTER)
     socket.linger = 0
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     socket.setsockopt(zmq.SNDTIMEO, SEND_MS)
     socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
-    socket.bind(endpoint)
+    if secure is not None:
+        secure(socket)
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError:
+        socket.close(linger=0)
+        raise
     return socket
 
 
 class _Side(ABC):
-    """A thread with one ROUTER. `answer` gets a message's frames without its peer, and returns the frames to send back."""
+    """A thread with a ROUTER, and one more for other hosts. `answer` gets a message's frames without its peer, and returns
+    the frames to send back."""
 
-    def __init__(self, context: Context, endpoint: str, *, max_bytes: int, name: str, log: Log) -> None:
+    def __init__(
+        self, context: Context, endpoint: str, *, max_bytes: int, name: str, log: Log, far: Socket | None = None
+    ) -> None:
         self._log = log
-        self._socket = router(context, endpoint, max_bytes=max_bytes)
+        self._sockets = [router(context, endpoint, max_bytes=max_bytes), *([far] if far is not None else [])]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -68,20 +81,27 @@ class _Side(ABC):
     def close(self) -> None:
         self._over.set()
         self._thread.join(5)
-        self._socket.close(linger=0)
+        for socket in self._sockets:
+            socket.close(linger=0)
 
     def _run(self) -> None:
+        poller = zmq.Poller()
+        for socket in self._sockets:
+            poller.register(socket, zmq.POLLIN)
         while not self._over.is_set():
-            if self._socket.poll(WAIT_MS):
-                peer, *frames = self._socket.recv_multipart()
-                try:
-                    answer = self._answer(frames)
-                except Exception as error:  # no single message may end the thread
-                    self._log("side_failed", thread=self._thread.name, error=f"{type(error).__name__}: {error}")
-                    continue
-                if answer:
-                    with contextlib.suppress(zmq.ZMQError):  # the peer is gone, or does not read: it asks again
-                        self._socket.send_multipart([peer, *answer])
+            for socket, _ in poller.poll(WAIT_MS):
+                self._hear(socket)
+
+    def _hear(self, socket: Socket) -> None:
+        peer, *frames = socket.recv_multipart()
+        try:
+            answer = self._answer(frames)
+        except Exception as error:  # no single message may end the thread
+            self._log("side_failed", thread=self._thread.name, error=f"{type(error).__name__}: {error}")
+            return
+        if answer:
+            with contextlib.suppress(zmq.ZMQError):  # the peer is gone, or does not read: it asks again
+                socket.send_multipart([peer, *answer])
 
     @abstractmethod
     def _answer(self, frames: list[bytes]) -> list[bytes]:
@@ -91,8 +111,15 @@ class _Side(ABC):
 class Heartbeats(_Side):
     """Ping → Pong, tied in by the session."""
 
-    def __init__(self, context: Context, endpoint: str, ping: Callable[[Ping], Pong | Nack], log: Log) -> None:
-        super().__init__(context, endpoint, max_bytes=MAX_FRAME, name="heartbeats", log=log)
+    def __init__(
+        self,
+        context: Context,
+        endpoint: str,
+        ping: Callable[[Ping], Pong | Nack],
+        log: Log,
+        far: Socket | None = None,
+    ) -> None:
+        super().__init__(context, endpoint, max_bytes=MAX_FRAME, name="heartbeats", log=log, far=far)
         self._ping = ping
         self.start()
 
@@ -108,9 +135,17 @@ class Blobs(_Side):
     """Large texts, in and out. `allowed`: whether a token or session may."""
 
     def __init__(
-        self, context: Context, endpoint: str, *, folder: Path, database: Path, allowed: Callable[[str], bool], log: Log
+        self,
+        context: Context,
+        endpoint: str,
+        *,
+        folder: Path,
+        database: Path,
+        allowed: Callable[[str], bool],
+        log: Log,
+        far: Socket | None = None,
     ) -> None:
-        super().__init__(context, endpoint, max_bytes=BLOB_CHUNK + MAX_FRAME, name="blobs", log=log)
+        super().__init__(context, endpoint, max_bytes=BLOB_CHUNK + MAX_FRAME, name="blobs", log=log, far=far)
         self._files = BlobFiles(folder)
         self._database = database
         self._reader: sqlite3.Connection | None = None

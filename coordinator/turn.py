@@ -213,7 +213,7 @@ class Turn:
 
     def _tick_home(self, request: Request, command: HomeCommand) -> Reply:
         try:
-            events = tick_home(self.home, request.principal, command)
+            events = tick_home(self.home, request.principal, command, self.now_ms)
         except Refused as refusal:
             return self._refused(request, refusal.code, refusal.sentence)
         home = evolve_home(self.home, events)

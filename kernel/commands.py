@@ -276,6 +276,32 @@ class Restore:
     lost: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class InviteWorker:
+    """Whoever shows the secret of this digest may come in as a worker, once, with these labels."""
+
+    invitation: str
+    expires_ms: int
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolWorker:
+    """The secret of an invitation was shown by the holder of this key."""
+
+    worker: str
+    key: str
+    invitation: str
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeWorker:
+    """An enrolled worker is not let in any more."""
+
+    worker: str
+
+
 HomeCommand = (
     CreateHome
     | Start
@@ -289,6 +315,9 @@ HomeCommand = (
     | RevokeKey
     | RotateLogKey
     | Restore
+    | InviteWorker
+    | EnrolWorker
+    | RevokeWorker
 )
 
 Signable = Answer | ChangeSetting | EnrolKey | RevokeKey

@@ -9,15 +9,18 @@ from loom.kernel import commands as c
 from loom.kernel import home_events as e
 from loom.kernel.authority import authority_event, evolve_authority, must_be_person
 from loom.kernel.events import Event
+from loom.kernel.guests import GuestCommand, evolve_guests, tick_guests
 from loom.kernel.state import HomeState, ProjectState
 from loom.kernel.values import Principal, PrincipalKind, drop, put
 from loom.kernel.work import Refused
 
 
-def tick_home(home: HomeState, principal: Principal, command: c.HomeCommand) -> tuple[e.HomeEvent, ...]:
+def tick_home(home: HomeState, principal: Principal, command: c.HomeCommand, now_ms: int) -> tuple[e.HomeEvent, ...]:
     """The events of one command about the home. Raises Refused."""
     if principal.kind in (PrincipalKind.WORKER, PrincipalKind.POLICY):
         raise Refused("not_allowed", f"{principal.id} is a {principal.kind}; only people and loom itself change a home")
+    if isinstance(command, GuestCommand):
+        return (tick_guests(home, principal, command, now_ms),)
     match command:
         case c.CreateHome(origin, log_key, schema):
             if home.origin:
@@ -71,6 +74,8 @@ def evolve_home(home: HomeState, events: Iterable[Event]) -> HomeState:
                 home = replace(home, principals=put(home.principals, token_digest, principal.id))
             case e.KeyEnrolled() | e.KeyRevoked() | e.LogKeyRotated() | e.HomeRestored():
                 home = evolve_authority(home, event)
+            case e.WorkerInvited() | e.WorkerEnrolled() | e.WorkerRevoked():
+                home = evolve_guests(home, event)
             case _:
                 continue
     return home

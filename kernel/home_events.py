@@ -97,6 +97,29 @@ class HomeRestored:
     lost: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerInvited:
+    invitation: str
+    expires_ms: int
+    labels: tuple[str, ...]
+    by: Principal
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEnrolled:
+    worker: str
+    key: str
+    labels: tuple[str, ...]
+    invitation: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRevoked:
+    worker: str
+    by: Principal
+
+
 HomeEvent = (
     HomeCreated
     | Started
@@ -110,4 +133,7 @@ HomeEvent = (
     | KeyRevoked
     | LogKeyRotated
     | HomeRestored
+    | WorkerInvited
+    | WorkerEnrolled
+    | WorkerRevoked
 )

@@ -52,6 +52,11 @@ MAX_DOUBTS = 20
 MAX_MOVES_PER_TICK = 64
 """Stages entered in one tick; a flow that needs more is a loop without work in it."""
 
+MAX_INVITATIONS = 64
+"""Invitations of workers that may be open; beyond it the oldest are forgotten."""
+INVITATION_MAX_MS = 7 * 24 * 3_600_000
+MAX_ENROLLED = 1_000
+
 assert BACKOFF_BASE_MS <= BACKOFF_MAX_MS <= RATE_WAIT_SWITCH_MS <= RATE_WAIT_MAX_MS <= GATE_WAIT_MS
 assert ACT_WAIT_MS <= GATE_WAIT_MS
 assert TRANSIENT_TRIES <= ATTEMPTS_PER_TASK

@@ -27,6 +27,9 @@ HOME_COMMANDS = (
     c.RevokeKey,
     c.RotateLogKey,
     c.Restore,
+    c.InviteWorker,
+    c.EnrolWorker,
+    c.RevokeWorker,
 )
 
 
@@ -98,7 +101,7 @@ def replay(
         expected = encode(record.events)
         if isinstance(record.command, HOME_COMMANDS):
             try:
-                events: tuple[e.Event, ...] = tick_home(home, record.principal, record.command)
+                events: tuple[e.Event, ...] = tick_home(home, record.principal, record.command, record.now_ms)
             except Refused as refusal:
                 return other(record, expected, f"rejected: {refusal}")
             home = evolve_home(home, events)

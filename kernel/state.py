@@ -190,6 +190,25 @@ class ProjectState:
 
 
 @dataclass(frozen=True, slots=True)
+class Invitation:
+    """An open invitation of a worker: the digest of its secret, and the labels that it brings."""
+
+    digest: str
+    expires_ms: int
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """A worker from elsewhere that was let in by its key."""
+
+    worker: str
+    key: str
+    labels: tuple[str, ...]
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
 class HomeState:
     """What concerns many tasks."""
 
@@ -207,6 +226,9 @@ class HomeState:
     """SSH public key → person who signs with it."""
     hands: Pairs = ()
     """verifier key → worker that signs its reports with it."""
+    invitations: tuple[Invitation, ...] = ()
+    workers: tuple[WorkerState, ...] = ()
+    """Those that are enrolled and not revoked."""
 
 
 quicken(TaskSpec, SpawnState, GateState, Parked, TaskState)

@@ -27,8 +27,9 @@ MENDS = {
 """Code of a rejection → what to type next."""
 
 
-def connect(home: Home, via: str = "cli") -> Client:
-    """A client of the home's coordinator, which is started with the settings' options if none runs."""
+def connect(home: Home, via: str = "cli", *, listen: str = "") -> Client:
+    """A client of the home's coordinator, which is started with the settings' options if none runs. listen: where it lets
+    other hosts in ("" : as the settings say)."""
     wanted = settings.load(home.path if home.path.is_dir() else None).settings.coordinator
     arguments: list[str] = []
     options = {
@@ -36,10 +37,14 @@ def connect(home: Home, via: str = "cli") -> Client:
         "--slots": wanted.slots,
         "--lease-ms": wanted.lease_ms,
         "--machine-slots": wanted.machine_slots,
+        "--listen": listen or wanted.listen,
+        "--labels": wanted.labels,
     }
     for option, value in options.items():
         if value:
             arguments += [option, str(value)]
+    if listen or wanted.listen:
+        arguments.append("--stay")  # nobody on another host could start it again
     return Client.connect(home, via=via, arguments=arguments)
 
 

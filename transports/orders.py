@@ -14,6 +14,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from loom.coordinator.client import make_text
+from loom.coordinator.inbox import HOME_LABEL
 from loom.kernel import commands as c
 from loom.kernel.flow import Bundle
 from loom.kernel.limits import SEMANTICS
@@ -65,10 +66,21 @@ class Plan:
     project: str
     place: Path
     with_changes: bool = False
+    trusted: bool = False
+    """Whether a person trusts the project's configuration as it is."""
 
     @property
     def kind(self) -> str:
         return "git" if self.probed.is_git else "directory"
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """Labels that every worker of this task needs: those that a trusted configuration names, and the home's own
+        machine where files of it are read or written that are in no commit."""
+        setup = self.probed.setup
+        named = setup.requires if self.trusted else ()
+        beside = self.record or (self.trusted and setup.include)
+        return tuple(dict.fromkeys((*named, *((HOME_LABEL,) if beside else ()))))
 
 
 def check(order: Order, settings: Settings, machine: Machine) -> Plan:
@@ -127,6 +139,7 @@ def submission(plan: Plan, task: str, base: Fetched) -> tuple[c.Submit, tuple[Se
         caps=plan.caps,
         sandbox=plan.sandbox,
         priority=plan.priority,
+        requires=plan.requires,
         options=options,
     )
     return command, sent

@@ -39,6 +39,7 @@ class Setup(msgspec.Struct, frozen=True):
     checks: tuple[NamedCheck, ...] = ()
     include: tuple[str, ...] = ()
     setup: tuple[tuple[str, ...], ...] = ()
+    requires: tuple[str, ...] = ()
 
 
 class Probed(msgspec.Struct, frozen=True):

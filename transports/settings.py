@@ -76,6 +76,10 @@ class Coordinator(Section, frozen=True):
     lease_ms: int = 0
     machine_slots: int = 0
     """Slots that all homes on this machine share (-1: this one shares none)."""
+    listen: str = ""
+    """HOST:PORT where workers on other hosts come in ("" : nowhere)."""
+    labels: str = ""
+    """Labels of the local workers, with commas between."""
 
 
 class Settings(Section, frozen=True):

@@ -62,6 +62,7 @@ def check_keys(client: Client, plan: Plan) -> None:
     """
     status: dict[str, Any] = client.describe()
     _check_served(status, {reference.partition(":")[0] for _, chain in plan.chains for reference in chain})
+    _check_labels(status, plan)
     there = {*status.get("secrets", ()), *stored(client.home.path)}
     families = {reference.partition(":")[0] for _, chain in plan.chains for reference in chain if "@" not in reference}
     for family in sorted(families & set(KEYS)):
@@ -83,3 +84,18 @@ def _check_served(status: dict[str, Any], families: set[str]) -> None:
             f"No worker of this home serves {', '.join(missing)}: they were started where it was not to be found.",
             "`loom daemon stop --workers` and again; `loom doctor` says what works here",
         )
+
+
+def _check_labels(status: dict[str, Any], plan: Plan) -> None:
+    """That for every agent some worker has all labels that are required: one that is there, or is enrolled and may come
+    back. Else its attempts would wait in a queue that nobody empties."""
+    workers = [*status.get("workers", ()), *status.get("enrolled", ())]
+    for agent in plan.bundle.agents if workers else ():
+        wanted = {*plan.requires, *agent.requires}
+        best = min((wanted - set(worker.get("labels", ())) for worker in workers), key=len)
+        if best:
+            raise UnavailableProblem(
+                f"No worker of this home has what the agent {agent.name} requires: the nearest one lacks the "
+                f"{'label' if len(best) == 1 else 'labels'} {', '.join(sorted(best))}.",
+                "`loom workers list` shows who has which; `loom workers token --label LABEL` lets another one in",
+            )

@@ -80,9 +80,10 @@ SCAN_MS = 20
 class Actor:
     """What a worker knows of itself and of its coordinator."""
 
-    def __init__(self, hello: Hello, spooled: Iterable[Report], mono_ms: int) -> None:
-        """hello: how it presents itself (`running` and `as_of` are filled in); spooled: reports left by earlier processes."""
-        self._me = hello
+    def __init__(self, hello: Hello, spooled: Iterable[Report], mono_ms: int, *, stays: bool = False) -> None:
+        """hello: how it presents itself (`running` and `as_of` are filled in); spooled: reports left by earlier processes;
+        stays: it never leaves for want of an answer: nobody would start it again."""
+        self._me, self._stays = hello, stays
         self._running: dict[Key, Run] = {}
         self._waiting: dict[Key, Waiting] = {}
         self._finished: OrderedDict[Key, None] = OrderedDict()
@@ -96,13 +97,11 @@ class Actor:
         self._heard_ms = self._hello_ms = mono_ms
         self._hello_sent_ms = mono_ms - HELLO_LEAST_MS
         self._asked_ms: int | None = None
-        self._renew_ms = mono_ms
+        self._renew_ms, self._scan_ms = mono_ms, 0
         self._renews: OrderedDict[int, int] = OrderedDict()
-        self._scan_ms = 0
         self._draining = False
         self._goodbye_ms: int | None = None
-        self._goodbyes = 0
-        self._left = False
+        self._goodbyes, self._left = 0, False
         for report in spooled:
             self._wait_for(report, kept=True)
 
@@ -356,7 +355,7 @@ class Actor:
 
     def _maybe_leave(self, mono_ms: int, silent_ms: int) -> None:
         idle_exit_ms = self._welcome.idle_exit_ms if self._welcome else IDLE_EXIT_MS
-        if not self._running and silent_ms > idle_exit_ms:
+        if not (self._stays or self._running) and silent_ms > idle_exit_ms:
             self._leave("idle, and unanswered for a long time")
         elif self._draining and not self.busy:
             if self._goodbyes >= GOODBYES or self._welcome is None:

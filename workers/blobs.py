@@ -10,6 +10,7 @@ import time
 
 import zmq
 
+from loom.workers.link import Link
 from loom.workers.protocol import (
     BLOB_CHUNK,
     MAX_BLOB,
@@ -38,8 +39,8 @@ class BlobError(Exception):
 class BlobClient:
     """Puts and gets texts. `token`: the session that the coordinator gave."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
-        self._context = context
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], link: Link | None = None) -> None:
+        self._context, self._link = context, link or Link()
         self._socket: zmq.Socket[bytes] | None = None
         self._endpoint = ""
         self._token = ""
@@ -107,8 +108,7 @@ class BlobClient:
         if not self._endpoint:
             raise BlobError("there is no session with a coordinator")
         if self._socket is None:
-            self._socket = self._context.socket(zmq.DEALER)
-            self._socket.linger = 0
+            self._socket = self._link.dealer(self._context)
             self._socket.sndtimeo = ANSWER_MS
             self._socket.connect(self._endpoint)
         return self._socket

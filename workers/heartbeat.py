@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import zmq
 
 from loom.workers.clock import boot_ms
+from loom.workers.link import Link
 from loom.workers.protocol import Malformed, Nack, Ping, Pong, decode_to_worker, encode
 
 WAIT_MS = 250
@@ -26,8 +27,10 @@ class _Target:
 class Heartbeat:
     """Pings the session's endpoint. `lost`: called, in the thread, when the coordinator does not know the session."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], lost: Callable[[], None]) -> None:
-        self._context, self._lost = context, lost
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], lost: Callable[[], None], link: Link | None = None
+    ) -> None:
+        self._context, self._lost, self._link = context, lost, link or Link()
         self._target: _Target | None = None
         self._over = threading.Event()
         self.heard_ms = 0
@@ -80,10 +83,7 @@ class Heartbeat:
                 self._lost()
 
     def _open(self, endpoint: str) -> zmq.Socket[bytes]:
-        socket = self._context.socket(zmq.DEALER)
-        socket.linger = 0
+        socket = self._link.dealer(self._context)
         socket.setsockopt(zmq.IMMEDIATE, 1)
-        socket.setsockopt(zmq.RECONNECT_IVL, 50)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
         socket.connect(endpoint)
         return socket

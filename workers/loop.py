@@ -26,7 +26,18 @@ from loom.workers.blobs import BlobClient, BlobError
 from loom.workers.clock import boot_ms
 from loom.workers.hands import Ended, Executes, Hands, Vanished
 from loom.workers.heartbeat import Heartbeat
-from loom.workers.protocol import MAX_FRAME, Assign, Hello, Malformed, Progress, Report, decode_to_worker, frames
+from loom.workers.link import Doorstep, Link
+from loom.workers.protocol import (
+    MAX_FRAME,
+    Assign,
+    Hello,
+    Malformed,
+    Progress,
+    Report,
+    Welcome,
+    decode_to_worker,
+    frames,
+)
 from loom.workers.spool import FileSpool
 from loom.workers.stub import FAMILY, Stub
 
@@ -45,20 +56,32 @@ class Loop:
     """One worker process. `run` returns its exit code."""
 
     def __init__(
-        self, hello: Hello, endpoint: str, spool: FileSpool, make: Callable[[], Executes], stub: Stub, log: Log
+        self,
+        hello: Hello,
+        endpoint: str,
+        spool: FileSpool,
+        make: Callable[[], Executes],
+        stub: Stub,
+        log: Log,
+        link: Link | None = None,
     ) -> None:
-        """hello: how it presents itself; endpoint: the coordinator's control socket; make: the executor."""
+        """hello: how it presents itself; endpoint: the coordinator's control socket; make: the executor; link: how the
+        coordinator is reached (None: on this machine)."""
         self._log = log
+        self._link = link or Link()
+        self._doorstep = Doorstep(endpoint)
+        self.reason = ""
+        """Why it left."""
         self._spool, self._stub = spool, stub
-        self._actor = Actor(hello, spool.reports(), boot_ms())
+        self._actor = Actor(hello, spool.reports(), boot_ms(), stays=self._link.far)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pipe = os.pipe()
         for end in self._pipe:
             os.set_blocking(end, False)
         self._control = self._connect(endpoint)
-        self._monitor = self._control.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-        self._heartbeat = Heartbeat(self._context, self._lost)
-        self._blobs = BlobClient(self._context)
+        self._monitor = self._control.get_monitor_socket(Doorstep.EVENTS)
+        self._heartbeat = Heartbeat(self._context, self._lost, self._link)
+        self._blobs = BlobClient(self._context, self._link)
         self._blob_thread = ThreadPoolExecutor(1, thread_name_prefix="blobs")
         self._hands = Hands(make=make, fetch=self._fetch, keep=spool.keep_text, wake=self._wake)
         self._session_lost = False
@@ -71,13 +94,10 @@ class Loop:
         self._code: int | None = None
 
     def _connect(self, endpoint: str) -> zmq.Socket[bytes]:
-        socket = self._context.socket(zmq.DEALER)
-        socket.linger = 0
+        socket = self._link.dealer(self._context)
         socket.setsockopt(zmq.SNDHWM, SEND_HWM)
         socket.setsockopt(zmq.SNDTIMEO, 0)
         socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing waits in a queue for a coordinator that is not there
-        socket.setsockopt(zmq.RECONNECT_IVL, 20)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         socket.setsockopt(zmq.MAXMSGSIZE, 4 * MAX_FRAME)
         socket.connect(endpoint)
         return socket
@@ -131,8 +151,13 @@ class Loop:
 
     def _watch_connection(self, now_ms: int) -> None:
         while self._monitor.poll(0):
-            recv_monitor_message(self._monitor)
-            self._actor.reconnected(now_ms)
+            before = self._doorstep.said
+            if self._doorstep.hear(recv_monitor_message(self._monitor)["event"]):
+                self._actor.reconnected(now_ms)
+            if self._doorstep.said != before:
+                self._log("not_let_in" if self._doorstep.said else "let_in", why=self._doorstep.said)
+            if self._doorstep.refused:
+                self.reason, self._code = self._doorstep.said, 1
 
     def _collect(self, now_ms: int) -> None:
         """What other threads, the stub's clock and signals brought."""
@@ -176,10 +201,9 @@ class Loop:
                     case Upload(report):
                         self._blob_thread.submit(self._upload, report)
                     case Welcomed(welcome):
-                        self._heartbeat.aim(welcome.ping_endpoint, welcome.session, welcome.ping_ms)
-                        self._blob_thread.submit(self._blobs.connect, welcome.blob_endpoint, welcome.session)
-                        self._log("welcomed", session=welcome.session, epoch=welcome.epoch)
+                        self._welcomed(welcome)
                     case Leave(reason, code):
+                        self.reason = reason
                         self._log("leaving", reason=reason, code=code)
                         self._code = 1 if code else 0
                     case _:
@@ -187,6 +211,16 @@ class Loop:
             self._keep(now_ms)
         if answered:
             self._spool.forget(answered)
+
+    def _welcomed(self, welcome: Welcome) -> None:
+        try:
+            ping, blob = self._link.resolve(welcome.ping_endpoint), self._link.resolve(welcome.blob_endpoint)
+        except ValueError as error:
+            self.reason, self._code = f"the coordinator's Welcome cannot be used: {error}", 1
+            return
+        self._heartbeat.aim(ping, welcome.session, welcome.ping_ms)
+        self._blob_thread.submit(self._blobs.connect, blob, welcome.session)
+        self._log("welcomed", session=welcome.session, epoch=welcome.epoch)
 
     def _keep(self, now_ms: int) -> None:
         if not self._unkept or now_ms < self._keep_again_ms:

@@ -1,5 +1,7 @@
 """`loom.toml`, a repository's own configuration: untrusted until its content hash is trusted by a person.
 
+    requires = ["docker"]       # labels that a worker needs to have for this project
+
     [checks]                    # what to run instead of the checks that are found by files
     test = "make test"          # a command line, split as a shell would (no shell runs), …
     lint = ["ruff", "check"]    # … or its words, …
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shlex
 import stat
 from dataclasses import dataclass
@@ -28,6 +31,8 @@ from loom.workers.protocol import CheckCommand, ProjectSetup
 NAME = "loom.toml"
 MAX_BYTES = 64 * 1024
 NOT_APPLICABLE = "not applicable"
+
+LABEL = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 CommandLine = str | list[str]
 
@@ -50,6 +55,7 @@ class _Workspace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checks: _Checks = _Checks()
     workspace: _Workspace = _Workspace()
+    requires: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +66,13 @@ class ProjectFile:
     checks: tuple[CheckCommand, ...]
     include: tuple[str, ...]
     setup: tuple[tuple[str, ...], ...]
+    requires: tuple[str, ...] = ()
 
     def trusted(self) -> ProjectSetup:
         """What workers may do once a person has trusted this content."""
-        return ProjectSetup(trusted=True, checks=self.checks, include=self.include, setup=self.setup)
+        return ProjectSetup(
+            trusted=True, checks=self.checks, include=self.include, setup=self.setup, requires=self.requires
+        )
 
 
 def read(top: Path) -> ProjectFile | None:
@@ -100,11 +109,15 @@ def parse(data: bytes) -> ProjectFile:
     for pattern in file.workspace.include:
         if pattern.startswith("/") or ".." in pattern.split("/") or "\0" in pattern:
             raise ProjectFileError(f"{NAME}: workspace.include: {pattern!r} must stay inside the project")
+    for label in file.requires:
+        if not LABEL.fullmatch(label):
+            raise ProjectFileError(f"{NAME}: requires: {label!r} is no label: lower case letters, digits, _ and -")
     return ProjectFile(
         digest=hashlib.sha256(data).hexdigest(),
         checks=tuple(checks),
         include=file.workspace.include,
         setup=tuple(_words(line, "workspace.setup") for line in file.workspace.setup),
+        requires=file.requires,
     )
 
 

@@ -311,11 +311,26 @@ CREATE TABLE signer (
 ) STRICT;
 
 CREATE TABLE worker (
-    worker      TEXT PRIMARY KEY,
-    owner       TEXT NOT NULL,
+    id          INTEGER PRIMARY KEY,
+    worker      TEXT NOT NULL,
     key         TEXT NOT NULL,
     labels      TEXT NOT NULL,
-    now_ms      INTEGER NOT NULL
+    host        TEXT NOT NULL,
+    invitation  TEXT NOT NULL,
+    now_ms      INTEGER NOT NULL,
+    revoked_ms  INTEGER,
+    revoked_by  TEXT
+) STRICT;
+
+CREATE UNIQUE INDEX worker_enrolled ON worker (worker) WHERE revoked_ms IS NULL;
+
+CREATE TABLE invitation (
+    digest      TEXT PRIMARY KEY,
+    labels      TEXT NOT NULL,
+    expires_ms  INTEGER NOT NULL,
+    by          TEXT NOT NULL,
+    now_ms      INTEGER NOT NULL,
+    worker      TEXT NOT NULL
 ) STRICT;
 
 -- ------------------------------------------------------------------------------------------------ rules over rows

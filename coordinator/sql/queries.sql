@@ -130,3 +130,9 @@ SELECT id, now_ms, task, spawn, attempt, fence, worker, reason FROM orphan ORDER
 
 -- :blob
 SELECT lower(hex(id)) AS id, size, data, salt IS NULL AS forgotten FROM blob WHERE id = :id
+
+-- :workers: of other hosts, the latest last
+SELECT worker, key, labels, host, now_ms, revoked_ms, revoked_by FROM worker ORDER BY id
+
+-- :invitations: that nobody has used
+SELECT digest, labels, expires_ms, by, now_ms FROM invitation WHERE worker = '' ORDER BY now_ms

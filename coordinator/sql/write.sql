@@ -155,6 +155,17 @@ ON CONFLICT (principal) DO UPDATE SET kind = excluded.kind, via = excluded.via, 
 INSERT INTO token (digest, principal, now_ms) VALUES (?, ?, ?)
 ON CONFLICT (digest) DO UPDATE SET principal = excluded.principal, now_ms = excluded.now_ms
 
--- :set_worker
-INSERT INTO worker (worker, owner, key, labels, now_ms) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (worker) DO UPDATE SET owner = excluded.owner, key = excluded.key, labels = excluded.labels, now_ms = excluded.now_ms
+-- :insert_worker
+INSERT INTO worker (worker, key, labels, host, invitation, now_ms) VALUES (?, ?, ?, ?, ?, ?)
+
+-- :revoke_worker
+UPDATE worker SET revoked_ms = ?, revoked_by = ? WHERE worker = ? AND revoked_ms IS NULL
+
+-- :insert_invitation
+INSERT INTO invitation (digest, labels, expires_ms, by, now_ms, worker) VALUES (?, ?, ?, ?, ?, '')
+ON CONFLICT (digest) DO UPDATE SET labels = excluded.labels, expires_ms = excluded.expires_ms, by = excluded.by,
+    now_ms = excluded.now_ms, worker = ''
+
+-- :use_invitation
+UPDATE invitation SET worker = ? WHERE digest = ?
+

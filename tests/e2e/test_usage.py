@@ -123,3 +123,24 @@ def test_workers_that_cannot_serve_a_model_are_named(loom: Cli, project: Path, t
         assert [] == json.loads(loom("tasks", "--json", cwd=project).out)["tasks"]
     finally:
         loom("daemon", "stop", "--workers", cwd=project)
+
+
+def test_labels_that_nobody_has_are_named(loom: Cli, project: Path) -> None:
+    """A trusted requirement that no worker meets: exit 4 with the label, and no task. Untrusted, it counts for nothing."""
+    (project / "loom.toml").write_text('requires = ["gpu"]\n')
+    git(project, "add", "loom.toml")
+    git(project, "commit", "-qm", "Require a label")
+    assert 0 == loom("projects", "trust", "-y", cwd=project).code
+    try:
+        eventually(lambda: "local-1" in loom("workers", "list", cwd=project).out)
+        done = loom("run", "Do it", "--model", f"*=recorded:{REPLIES}", cwd=project)
+        assert (4, True) == (done.code, "lacks the label gpu" in done.err), done
+        assert [] == json.loads(loom("tasks", "--json", cwd=project).out)["tasks"]
+        assert 0 == loom("daemon", "stop", "--workers", cwd=project).code
+        assert 0 == loom("config", "set", "coordinator.labels", "gpu", cwd=project).code
+        assert 0 == loom("daemon", "start", cwd=project).code
+        eventually(lambda: "gpu" in loom("workers", "list", cwd=project).out)
+        done = loom("run", "Do it", "--model", f"*=recorded:{REPLIES}", "--detach", cwd=project)
+        assert 0 == done.code, done
+    finally:
+        loom("daemon", "stop", "--workers", cwd=project)

@@ -107,7 +107,7 @@ class Ledger:
 
     def about_home(self, command: c.HomeCommand, principal: Principal = PERSON) -> None:
         """One command about the home."""
-        events = tick_home(self.home, principal, command)
+        events = tick_home(self.home, principal, command, self.now_ms)
         self.append(self.entry("", 0, principal, command, events))
         self.home = evolve_home(self.home, events)
 

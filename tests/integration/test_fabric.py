@@ -80,13 +80,21 @@ def test_a_second_coordinator_is_refused(start: Start) -> None:
     assert str(running.home.running()) in second.stderr
 
 
-def test_other_machines_cannot_be_served_yet(start: Start) -> None:
-    """An address that others could reach is refused before anything is opened on it."""
+def test_an_address_that_is_none_is_refused(start: Start) -> None:
+    """Where other hosts are to come in is checked before anything is opened: a sentence, and exit code 4."""
     running = start()
-    command = [sys.executable, "-m", "loom.coordinator", "--home", str(running.home.path), "--bind", "tcp://0.0.0.0:0"]
+    command = [
+        sys.executable,
+        "-m",
+        "loom.coordinator",
+        "--home",
+        str(running.home.path),
+        "--listen",
+        "udp://0.0.0.0:0",
+    ]
     refused = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert 4 == refused.returncode
-    assert "loopback" in refused.stderr
+    assert "L050" in refused.stderr
 
 
 def test_a_killed_coordinator_costs_no_call(start: Start) -> None:

@@ -187,7 +187,8 @@ def test_the_project_file_of_the_page_can_be_read() -> None:
     """The example of loom.toml is one, and its table has each key once."""
     blocks = [block for language, block in FENCE.findall(page("docs/configuration.md")) if language == "toml"]
     file = project_file.parse(blocks[0].encode())
-    named = {f"checks.{check.name}" for check in file.checks} | {"workspace.setup", "workspace.include"}
+    named = {f"checks.{check.name}" for check in file.checks} | {"workspace.setup", "workspace.include", "requires"}
+    assert ("docker",) == file.requires
     assert (("make", "deps"),) == file.setup
     assert named == {word for row in table("docs/configuration.md", "key") for word in words(row[0])}
 

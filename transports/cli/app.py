@@ -42,6 +42,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "secrets": ("loom.transports.cli.secrets:secrets", "set up"),
     "config": ("loom.transports.cli.config:config", "set up"),
     "init": ("loom.transports.cli.projects:init", "set up"),
+    "workers": ("loom.transports.cli.workers:workers", "set up"),
+    "worker": ("loom.transports.cli.workers:worker", "set up"),
     "daemon": ("loom.transports.cli.daemon:daemon", "set up"),
     "doctor": ("loom.transports.cli.doctor:doctor", "prove"),
     "bench": ("loom.transports.cli.bench:bench", "prove"),

@@ -11,6 +11,7 @@ import rich_click as click
 
 from loom.transports.cli import homes, output
 from loom.transports.cli.options import as_json
+from loom.transports.errors import UnavailableProblem
 
 if TYPE_CHECKING:
     from loom.coordinator.home import Home
@@ -25,14 +26,17 @@ def daemon() -> None:
 
 
 @daemon.command()
+@click.option("--listen", metavar="HOST:PORT", default="", help="Let enrolled workers of other hosts in here.")
 @as_json
 @click.pass_context
-def start(context: click.Context, as_json: bool) -> None:
+def start(context: click.Context, listen: str, as_json: bool) -> None:
     """Start the coordinator, if none runs."""
     from loom.transports.asking import connect
 
-    with connect(homes.resolve(context)) as client:
+    with connect(homes.resolve(context), listen=listen) as client:
         found = client.describe()
+    if listen and not found.get("listen"):
+        raise UnavailableProblem("The coordinator runs already, and listens to no other host.", "loom daemon stop")
     _say(found, as_json, f"runs (process {found['pid']}, epoch {found['epoch']})")
 
 

@@ -116,6 +116,7 @@ def named(probed: Probed) -> list[str]:
     ]
     lines += [f"set-up command: {' '.join(words)}" for words in probed.setup.setup]
     lines += [f"ignored files that are copied: {pattern}" for pattern in probed.setup.include]
+    lines += [f"required label of a worker: {label}" for label in probed.setup.requires]
     return lines
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,10 @@ def prepare(context: click.Context, order: Order, *, copy: bool, quiet: bool) ->
     if plan.kind == "directory" and not copy:
         _ask_for_copy(plan.place)
     home = homes.for_work(context, start, plan.place if plan.kind == "git" else None)
+    digest = plan.probed.config_digest
+    plan = replace(plan, trusted=bool(digest) and _trusted(home, plan.project) == digest)
     if not quiet:
-        _remarks(home, plan)
+        _remarks(plan)
     return home, plan
 
 
@@ -57,13 +59,13 @@ def _ask_for_copy(place: Path) -> None:
         raise UsageProblem("Nothing was begun.")
 
 
-def _remarks(home: Home, plan: Plan) -> None:
+def _remarks(plan: Plan) -> None:
     """What a person should know before it begins."""
     if plan.probed.dirty and not plan.with_changes:
         output.note("note: uncommitted changes are not part of the task (--with-changes takes them along)")
     for remark in plan.probed.notes:
         output.note(f"note: {output.clean(remark)}")
-    if plan.probed.config_digest and _trusted(home, plan.project) != plan.probed.config_digest:
+    if plan.probed.config_digest and not plan.trusted:
         output.note(
             "note: loom.toml is not trusted, so what it names is not used; look at it with `loom projects trust`"
         )

@@ -262,11 +262,33 @@ class BlobAck(Wire, frozen=True, kw_only=True, tag="BlobAck"):
     salt: bytes = b""
 
 
+# --------------------------------------------------------------------------------------------------- enrol socket
+
+
+class Enrol(Wire, frozen=True, kw_only=True, tag="Enrol"):
+    """The one message of the enrol socket: let me in, by this secret. The key is the connection's own."""
+
+    secret: str
+    worker: str
+    low: int
+    high: int
+    host: str = ""
+
+
+class Enrolled(Wire, frozen=True, kw_only=True, tag="Enrolled"):
+    """The key is enrolled under this name. `control`: where to say Hello; a host `*` is the one that was asked."""
+
+    worker: str
+    control: str
+    labels: tuple[str, ...] = ()
+
+
 FromWorker = Hello | Ping | Credit | Accepted | Declined | Renew | Progress | Report | Stopped | Goodbye | Nack
 ToWorker = (
     Welcome | Refused | Pong | Assign | Renewed | Fenced | Committed | Duplicate | Stale | Stop | Drain | Goodbye | Nack
 )
 OnBlobSocket = BlobPut | BlobGet | BlobAck | Nack
+OnEnrolSocket = Enrol | Enrolled | Refused
 
 T = TypeVar("T")
 
@@ -286,6 +308,7 @@ def decoded(decoder: msgspec.json.Decoder[T], frame: bytes) -> T:
 _encoder = msgspec.json.Encoder()
 _from_worker = msgspec.json.Decoder(list[FromWorker])
 _to_worker = msgspec.json.Decoder(list[ToWorker])
+_enrol: msgspec.json.Decoder[OnEnrolSocket] = msgspec.json.Decoder(OnEnrolSocket)
 _blob: msgspec.json.Decoder[OnBlobSocket] = msgspec.json.Decoder(OnBlobSocket)
 
 
@@ -324,3 +347,13 @@ def decode_to_worker(frame: bytes) -> list[ToWorker]:
 def decode_blob(frame: bytes) -> OnBlobSocket:
     """The header of a blob message. Raises as `decode_from_worker`."""
     return decoded(_blob, frame)
+
+
+def encode_enrol(message: OnEnrolSocket) -> bytes:
+    """The one frame of the enrol socket."""
+    return _encoder.encode(message)
+
+
+def decode_enrol(frame: bytes) -> OnEnrolSocket:
+    """A message of the enrol socket. Raises as `decode_from_worker`."""
+    return decoded(_enrol, frame)

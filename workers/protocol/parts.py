@@ -86,7 +86,8 @@ class Binding(Part, frozen=True, kw_only=True):
 
 
 class WorkspaceRef(Part, frozen=True, kw_only=True):
-    """The commit an attempt works on, and where its result goes. `source`: a bare repository's path or URL."""
+    """The commit an attempt works on, and where its result goes. `source`: a bare repository's path or URL; the host `*` in
+    a URL is the one by which the worker reaches its coordinator."""
 
     source: str
     commit: str
@@ -95,6 +96,9 @@ class WorkspaceRef(Part, frozen=True, kw_only=True):
     publish: str = ""
     """The full ref under which an editing attempt's result commit is pushed (refs/loom/…)."""
     token: str = ""
+    """Opens the URL, for this attempt, as long as it is leased."""
+    pin: str = ""
+    """Of the URL's server: the SHA-256 of its public key, as curl writes it (`sha256//…`)."""
     previous: str = ""
     """The commit that was judged in the round before ("" in the first): the interdiff is previous..commit."""
 
@@ -132,6 +136,8 @@ class ProjectSetup(Part, frozen=True, kw_only=True):
     checks: tuple[CheckCommand, ...] = ()
     include: tuple[str, ...] = ()
     setup: tuple[tuple[str, ...], ...] = ()
+    requires: tuple[str, ...] = ()
+    """Labels that a worker needs; the scheduler's business, not the worker's."""
 
 
 class Prompt(Part, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ BORN = evolve_home(HomeState(), (e.HomeCreated("o", "k0", 1),))
 
 def after(*steps: tuple[c.HomeCommand, object], home: HomeState = BORN) -> HomeState:
     for command, by in steps:
-        home = evolve_home(home, tick_home(home, by, command))  # type: ignore[arg-type]  # a principal each
+        home = evolve_home(home, tick_home(home, by, command, 1_000))  # type: ignore[arg-type]  # a principal each
     return home
 
 
@@ -59,7 +59,7 @@ def test_keys_come_and_go() -> None:
 def test_who_may_not(command: c.HomeCommand, by: object, code: str) -> None:
     """A token alone makes no signer once somebody signs; a second name for the log must be a new one."""
     with pytest.raises(Refused) as refused:
-        tick_home(KEYED, by, command)  # type: ignore[arg-type]
+        tick_home(KEYED, by, command, 1_000)  # type: ignore[arg-type]
     assert code == refused.value.code
 
 

@@ -12,13 +12,14 @@ from loom.kernel.state import HomeState
 from loom.kernel.values import Principal, PrincipalKind
 from loom.kernel.work import Refused
 
+NOW = 1_000
 EVE = Principal("eve", PrincipalKind.PERSON, "http")
 
 
 def taken(*commands: c.HomeCommand, by: Principal = ANNA) -> HomeState:
     home = HomeState()
     for command in commands:
-        home = evolve_home(home, tick_home(home, by, command))
+        home = evolve_home(home, tick_home(home, by, command, NOW))
     return home
 
 
@@ -70,7 +71,7 @@ def test_what_does_not_fit_is_refused(command: c.HomeCommand, code: str) -> None
     """Twice, unknown, or out of turn: a sentence, and nothing changes."""
     home = taken(*ADDED, c.KeepBundle("code", "dig", text("")))
     with pytest.raises(Refused) as refused:
-        tick_home(home, ANNA, command)
+        tick_home(home, ANNA, command, NOW)
     assert code == refused.value.code
 
 
@@ -78,10 +79,10 @@ def test_who_may_change_a_home() -> None:
     """Trust is a person's; a worker changes nothing."""
     home = taken(*ADDED)
     with pytest.raises(Refused, match="only a person can trust a project"):
-        tick_home(home, CORE, c.TrustProject("p", "d", text("")))
+        tick_home(home, CORE, c.TrustProject("p", "d", text("")), NOW)
     for command in (c.ChangeSetting("a", "b"), c.EnrolPrincipal(HANDS, "t"), c.Start(2, "", "")):
         with pytest.raises(Refused, match="only people and loom itself"):
-            tick_home(home, HANDS, command)
+            tick_home(home, HANDS, command, NOW)
 
 
 def test_events_about_tasks_change_no_home() -> None:

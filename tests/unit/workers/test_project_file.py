@@ -68,3 +68,11 @@ def test_reading(tmp_path: Path) -> None:
     (tmp_path / "loom.toml").symlink_to("/etc/passwd")
     with pytest.raises(ProjectFileError, match="not a regular file"):
         read(tmp_path)
+
+
+def test_required_labels_are_read_and_checked() -> None:
+    """They stand at the top level, are part of what is trusted, and are names."""
+    file = parse(b'requires = ["docker", "gpu"]')
+    assert ("docker", "gpu") == file.requires == file.trusted().requires
+    with pytest.raises(ProjectFileError, match="requires: 'Big GPU'"):
+        parse(b'requires = ["Big GPU"]')

@@ -16,6 +16,7 @@ UNIONS = {
     "Worker → coordinator": protocol.FromWorker,
     "Coordinator → worker": protocol.ToWorker,
     "Blob socket": protocol.OnBlobSocket,
+    "Enrol socket": protocol.OnEnrolSocket,
     "Client → coordinator": api.FromClient,
     "Coordinator → client": api.ToClient,
 }
