@@ -14,6 +14,7 @@ help: venv
 	@echo 'make test      the tests                make test-all   with the slow ones'
 	@echo 'make check     lint, types, imports     make fmt        format, and mend what can be mended'
 	@echo 'make bench     loom on this disk        make torture    faults of every kind, on this disk'
+	@echo 'make bench PEERS=1                      beside LangGraph, DBOS and Restate'
 	@echo 'make sim       the simulation: SEED=7 STORY=all, SEEDS=2000'
 
 demo: venv
@@ -33,7 +34,7 @@ check: dev
 	$(BIN)/lint-imports --no-logo
 
 bench: venv
-	@$(BIN)/loom bench $(ARGS)
+	@$(if $(PEERS),$(BIN)/python tests/bench/peers/compare.py,$(BIN)/loom bench) $(ARGS)
 
 torture: venv
 	@$(BIN)/loom torture $(ARGS)
