@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import gc
 import os
+import resource
 import secrets
 import sys
 import time
@@ -37,11 +38,14 @@ GC_THRESHOLDS = (50_000, 20, 100)
 WORKERS, SLOTS = 2, 4
 """Local workers, and attempts at once in each, when neither option nor setting says otherwise."""
 LEASE_MIN_MS = 600
+MAX_FILES = 65_536
+"""Open files, of which connections are the most."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs until asked to leave, or idle for long; returns the exit code."""
     options = _parser().parse_args(argv)
+    _allow_connections()
     home = Home(Path(options.home).absolute())
     try:
         home.make()
@@ -80,6 +84,16 @@ def _run(home: Home, options: argparse.Namespace) -> int:
     )
     log("started", epoch=opened.epoch, version=loom.__version__, home=str(home.path), lease_ms=lease_ms)
     return fabric.run()
+
+
+def _allow_connections() -> None:
+    """As many open files as the system lets this user have: each worker holds three connections, and the usual soft limit
+    of 1,024 is for programs that use select."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # macOS has a lower limit than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -28,20 +28,26 @@ BARS: tuple[tuple[str, str, float, bool], ...] = (
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("--quick", is_flag=True, help="Fewer tasks: rougher figures, in about a third of the time.")
-def bench(as_json: bool, quick: bool) -> None:
+@click.option(
+    "--workers", type=click.IntRange(0, 2_000), default=0, help="Also with so many connected (simulated) workers."
+)
+def bench(as_json: bool, quick: bool, workers: int) -> None:
     """Measure loom on this machine and this disk, with agents that cost nothing.
 
     Real processes, a real database, every guarantee on; the agents are stubs that answer at once (or after 50 ms). The
     floors say what the parts cost without loom in the same run: compare ratios, not machines.
     """
-    from loom.transports.cli.bench import floors, measures
+    from loom.transports.cli.bench import crowds, floors, measures
 
     figures: dict[str, Any] = {"version": __version__, "machine": _machine()}
     figures["floors"] = floors.all_floors()
     figures |= measures.durable_steps(quick)
     figures["share_of_ideal"] = round(measures.share_of_ideal(quick), 3)
     figures |= measures.serial()
-    figures["fan_out_128_ms"] = round(measures.fan_out(128), 1)
+    for width in (128, 256):
+        figures[f"fan_out_{width}_ms"] = round(measures.fan_out(width), 1)
+    if workers:
+        figures["crowd"] = crowds.crowded(workers, quick)
     if as_json:
         output.print_json(figures)
     else:
@@ -76,5 +82,8 @@ def _show(figures: dict[str, Any]) -> None:
     output.table(("figure", "here", "bar", ""), rows, empty="")
     by_load = "  ".join(f"{load}: {steps}" for load, steps in figures["durable_steps_per_s"].items())
     output.say(f"\ndurable steps/s by tasks in flight   {by_load}")
+    output.say(f"ms of a fan-out of 256   {figures['fan_out_256_ms']:g}")
+    if crowd := figures.get("crowd"):
+        output.say("with a crowd   " + "  ".join(f"{name}: {value}" for name, value in crowd.items()))
     output.say("floors of this run   " + "  ".join(f"{name}: {value:g}" for name, value in figures["floors"].items()))
     output.say("machine   " + "  ".join(f"{name}: {value}" for name, value in figures["machine"].items()))

@@ -51,17 +51,13 @@ class Rig:
         self.starts.touch()
         self._arguments = ("--workers", str(workers), "--slots", str(slots), "--machine-slots", "-1", "--stay")
         self._workers = workers
-        self._environment = {"LOOM_BENCH_EXECUTOR": executor, "LOOM_BENCH_STARTS": str(self.starts)}
+        self.environment = {"LOOM_BENCH_EXECUTOR": executor, "LOOM_BENCH_STARTS": str(self.starts)}
         self._count = 0
 
     def __enter__(self) -> Rig:
         with self._set_environment():
             self.client = Client.connect(self.home, arguments=self._arguments, via="bench")
-            end = time.monotonic() + WAIT_S
-            while len(self.client.describe()["workers"]) < self._workers:
-                if time.monotonic() > end:
-                    raise TimeoutError(f"the workers of {self.home.path} did not come; see its logs")
-                time.sleep(0.05)
+            self.wait_for(self._workers)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.linger = 0
@@ -81,10 +77,18 @@ class Rig:
         self.client.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def wait_for(self, workers: int) -> None:
+        """Until so many said Hello. Raises TimeoutError."""
+        end = time.monotonic() + WAIT_S
+        while len(self.client.describe()["workers"]) < workers:
+            if time.monotonic() > end:
+                raise TimeoutError(f"the workers of {self.home.path} did not come; see its logs")
+            time.sleep(0.05)
+
     @contextlib.contextmanager
     def _set_environment(self) -> Iterator[None]:
-        before = {name: os.environ.get(name) for name in self._environment}
-        os.environ.update(self._environment)
+        before = {name: os.environ.get(name) for name in self.environment}
+        os.environ.update(self.environment)
         try:
             yield
         finally:

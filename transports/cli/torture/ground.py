@@ -82,7 +82,7 @@ class Ground:
     def arguments(self) -> tuple[str, ...]:
         """Of the coordinator."""
         counts = ("--workers", str(LOCAL), "--slots", str(SLOTS))
-        return (*counts, "--lease-ms", str(self.lease_ms), "--idle-exit-ms", "60000")
+        return (*counts, "--machine-slots", "-1", "--lease-ms", str(self.lease_ms), "--idle-exit-ms", "60000")
 
     # ------------------------------------------------------------------------------------------------ coming up
 
