@@ -15,6 +15,7 @@ import msgspec
 
 from loom.coordinator import database, merkle
 from loom.coordinator.home import Home
+from loom.coordinator.proof.reading import open_to_read
 from loom.coordinator.rebuild import Rebuilt, rebuild
 
 SYNCS = 8
@@ -59,7 +60,7 @@ def read_ledger(home: Home) -> Ledger:
     """Every leaf hashed again, and the tree's edge made from them. Raises StoreError's tree."""
     path = home.database
     try:
-        with closing(_open_to_read(path)) as connection:
+        with closing(open_to_read(home)) as connection:
             schema = database.identify(connection, path)
             complaint = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
             edge, broken = merkle.Edge(), -1
@@ -72,13 +73,6 @@ def read_ledger(home: Home) -> Ledger:
         raise database.classify(error, str(path)) from error
     agrees = size == edge.size and msgspec.json.decode(hashes) == [each.hex() for each in edge.hashes]
     return Ledger(edge.size, schema, database.VERSION, "" if complaint == "ok" else complaint, broken, agrees)
-
-
-def _open_to_read(path: Path) -> sqlite3.Connection:
-    """In a directory that cannot be written, a database without a write-ahead log is read as what nobody changes."""
-    address = f"{path.absolute().as_uri()}?mode=ro"
-    frozen = not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
-    return sqlite3.connect(address + ("&immutable=1" if frozen else ""), uri=True)
 
 
 def rebuild_home(home: Home) -> Rebuilt:

@@ -71,3 +71,12 @@ SELECT orphan.spawn, orphan.attempt, orphan.worker, orphan.command,
         JOIN attempt ON attempt.id = spawn.id * 100000 + orphan.attempt AND attempt.fence = orphan.fence
         WHERE task.task = orphan.task), '')
 FROM orphan WHERE id = ?
+
+-- :checkpoints
+SELECT size, now_ms, note FROM checkpoint ORDER BY size
+
+-- :checkpoint_from: the first signed head that covers so many entries
+SELECT size, now_ms, note FROM checkpoint WHERE size >= ? ORDER BY size LIMIT 1
+
+-- :bundle
+SELECT archive FROM bundle WHERE digest = ?
