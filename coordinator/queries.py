@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from loom.coordinator.reader import Reader, Row, open_reader
+from loom.kernel.values import SIGNED_ROLES
 
 PAGE = 500
 """Entries that one statement reads."""
@@ -265,6 +266,20 @@ class Queries:
     async def home(self) -> Row | None:
         """{"origin", "log_key", "schema", "epoch", "version", "boot", "started_ms"}, None before entry 0."""
         return await self._reader.row("home")
+
+    async def authority(self, token_digest: str) -> Row:
+        """{"origin", "log_key", "signed_roles", "you", "keys": [{"key", "principal", "kind", "now_ms", "revoked_ms"}]}: who
+        signs. you: whom the token stands for."""
+        home = await self.home() or {"origin": "", "log_key": ""}
+        owner = await self._reader.row("token", digest=token_digest)
+        signed = (await self.settings()).get(SIGNED_ROLES, "")
+        return {
+            "origin": home["origin"],
+            "log_key": home["log_key"],
+            "signed_roles": [role for role in signed.split(",") if role],
+            "you": owner["principal"] if owner else "",
+            "keys": await self._reader.rows("signers"),
+        }
 
     async def counts(self) -> Row:
         """{"tasks", "open_tasks", "running", "ready", "open_gates"}"""

@@ -23,6 +23,8 @@ MENDS = {
     "busy": "loom show TASK",
     "gone_on": "loom show TASK",
     "settled": "loom show TASK",
+    "signature_needed": "--sign, with a key that is enrolled: loom keys list",
+    "bad_approval": "loom keys list shows whose keys count",
 }
 """Code of a rejection → what to type next."""
 
@@ -46,6 +48,14 @@ def connect(home: Home, via: str = "cli", *, listen: str = "") -> Client:
     if listen or wanted.listen:
         arguments.append("--stay")  # nobody on another host could start it again
     return Client.connect(home, via=via, arguments=arguments)
+
+
+def send_away(home: Home) -> None:
+    """Lets a coordinator that runs go, for work that needs the home alone; the next command that needs one starts it. Its
+    workers stay. Returns when it is gone. Raises LoomError."""
+    if home.running():
+        with Client.connect(home, start=False) as client:
+            client.leave()
 
 
 def ask(home: Home, command: Command, *, task: str = "", texts: Sequence[Text] = (), key: str = "") -> Answered:

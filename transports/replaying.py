@@ -50,6 +50,11 @@ def record_of(seq: int, body: bytes | str) -> Record:
     """An entry's body as replay reads it. Raises CodecError, and UnavailableProblem for a kernel that this one is not."""
     entry = decode_entry(body)
     _check_semantics(seq, entry)
+    return record(seq, entry)
+
+
+def record(seq: int, entry: Entry) -> Record:
+    """A decoded entry as replay reads it."""
     return Record(
         seq=seq,
         task=entry.task,

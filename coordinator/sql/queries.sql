@@ -91,6 +91,12 @@ SELECT project AS id, name, place, kind, trusted, trusted_by, content,
     (SELECT count(*) FROM task WHERE task.project = project.project AND task.status = 'open') AS open_tasks
 FROM project ORDER BY name, project
 
+-- :token
+SELECT principal FROM token WHERE digest = :digest
+
+-- :signers
+SELECT key, principal, kind, now_ms, revoked_ms FROM signer ORDER BY now_ms, key
+
 -- :settings
 SELECT name, value FROM setting ORDER BY name
 

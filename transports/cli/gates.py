@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from loom.transports.cli import homes, output, reading
-from loom.transports.cli.options import as_json
+from loom.transports.cli.options import as_json, signing
 from loom.transports.errors import UnavailableProblem, UsageProblem
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def gates(context: click.Context, every: bool, as_json: bool) -> None:
 )
 @click.option("--tree", "revision", metavar="REF", default="", help="With revise: your own commit goes on instead.")
 @click.option("--budget", metavar="USD", default="", help="With raise: what the task may cost in all.")
+@signing
 @as_json
 @click.pass_context
 def answer(
@@ -69,12 +70,13 @@ def answer(
     accepts: Sequence[str],
     revision: str,
     budget: str,
+    sign: str,
     as_json: bool,
 ) -> None:
     """Decide at GATE, or at the gate that TASK has open: accept, revise, abandon, apply, retry or raise."""
     home = homes.opened(context)
     found = reading.read(home, lambda queries: open_gate(queries, gate))
-    answered = give(home, found, word, message=message, accepts=accepts, revision=revision, budget=budget)
+    answered = give(home, found, word, message=message, accepts=accepts, revision=revision, budget=budget, sign=sign)
     if as_json:
         output.print_json(
             {"gate": found["id"], "task": found["task"], "word": word, "seq": answered.seq, "outcome": answered.outcome}
@@ -112,6 +114,7 @@ def give(
     accepts: Sequence[str] = (),
     revision: str = "",
     budget: str = "",
+    sign: str = "",
 ) -> Any:
     """Sends the answer, about exactly what the gate shows. Raises a Problem when it is refused."""
     from loom.coordinator.client import make_text
@@ -139,7 +142,24 @@ def give(
         new_change=change,
         raises=(("cost", micro_usd(budget)),) if budget else (),
     )
-    return ask(home, command, task=gate["task"], texts=(*texts, *more))
+    sent = (*texts, *more)
+    if not sign:
+        return ask(home, command, task=gate["task"], texts=sent)
+    return _signed(home, command, gate, sign, sent)
+
+
+def _signed(home: Home, command: Any, gate: dict[str, Any], sign: str, texts: tuple[Any, ...]) -> Any:
+    """The answer with the person's signature. What is signed is shown before."""
+    from loom.coordinator.keys import client_token, token_digest
+    from loom.transports.signing import ask_signed
+
+    token = token_digest(client_token(home.keys))
+    found = reading.read(home, lambda queries: queries.authority(token))
+    about = f"{command.word.value} at {gate['id']} ({gate['role']}), about {gate['subject']}"
+    output.note(f"you sign: {about}, change {gate['change'] or 'none'}, as {found['you']}")
+    return ask_signed(
+        home, command, sign, origin=found["origin"], principal=found["you"], task=gate["task"], texts=texts
+    )
 
 
 def check(gate: dict[str, Any], word: str, *, message: str, accepts: Sequence[str], revision: str, budget: str) -> None:

@@ -29,3 +29,15 @@ def in_project(command: F) -> F:
 def for_user(command: F) -> F:
     """`--user`: write to the user's own settings instead of the home's."""
     return click.option("--user", is_flag=True, help="Write it for all your homes, in your own settings.")(command)
+
+
+def signing(command: F) -> F:
+    """`--sign [KEY]`, a person's own SSH key."""
+    return click.option(
+        "--sign",
+        metavar="[KEY]",
+        is_flag=False,
+        flag_value="-",
+        default="",
+        help="Sign it with your SSH key (default: the usual one in ~/.ssh).",
+    )(command)
