@@ -20,7 +20,7 @@ from loom.coordinator.library import Library
 from loom.coordinator.proof.notary import Notary
 from loom.coordinator.proof.rotation import settle
 from loom.coordinator.store import Store
-from loom.kernel.commands import CreateHome, EnrolPrincipal, HomeCommand
+from loom.kernel.commands import CreateHome, EnrolPrincipal, HomeCommand, Restore
 from loom.kernel.values import Principal, PrincipalKind
 
 NONCE_BYTES = 16
@@ -46,8 +46,10 @@ def open_home(
     now_ms: int,
     entropy: Callable[[int], bytes] = os.urandom,
     log: Callable[..., None] = lambda action, **fields: None,
+    restoring: Restore | None = None,
 ) -> Opened:
-    """Make what is missing, and take the home over under the next epoch. The caller holds its lock.
+    """Make what is missing, and take the home over under the next epoch. The caller holds its lock. restoring: the home was
+    a copy until now, and says so first.
 
     Raises errors of HomeError's and StoreError's trees.
     """
@@ -57,6 +59,8 @@ def open_home(
     store = Store.open(home.database, home.blobs) if home.exists else Store.create(home.database, home.blobs)
     library = Library(store, lambda: entropy(NONCE_BYTES))
     core = Core(store, rules=library.rules, draw=lambda: entropy(NONCE_BYTES).hex())
+    if restoring is not None:
+        found(core, restoring, now_ms)
     key = settle(home.keys, core.head.home.log_key)
     if not core.head.home.origin:
         found(core, CreateHome(origin=key.origin, log_key=key.public, schema=len(database.migrations())), now_ms)

@@ -59,6 +59,11 @@ class LogReader:
         """(seq, stored bytes) of the entries about the home."""
         return self._bodies("home_entries")
 
+    def origin(self) -> str:
+        """The log's name."""
+        found = self._execute("origin")
+        return str(found[0][0]) if found else ""
+
     def checkpoints(self) -> list[tuple[int, int, str]]:
         """(size, ms UTC, note) of every signed head, smallest first."""
         return self._execute("checkpoints")

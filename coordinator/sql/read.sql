@@ -80,3 +80,6 @@ SELECT size, now_ms, note FROM checkpoint WHERE size >= ? ORDER BY size LIMIT 1
 
 -- :bundle
 SELECT archive FROM bundle WHERE digest = ?
+
+-- :origin
+SELECT origin FROM home
