@@ -9,8 +9,8 @@ from loom.kernel.values import Text
 def texts_of(command: c.Command) -> tuple[Text, ...]:
     """Every Text of a command that people and surfaces send; () for those that the fabric makes with their texts."""
     match command:
-        case c.Submit(text=text):
-            return (text,)
+        case c.Submit(text=text, inherited=inherited):
+            return (text, inherited.message) if inherited else (text,)
         case c.Answer(message=message, accepts=accepts):
             return (message, *(accepted.reason for accepted in accepts))
         case c.Pause(reason=reason) | c.Resume(reason=reason) | c.Cancel(reason=reason) | c.Act(reason=reason):

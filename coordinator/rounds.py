@@ -21,6 +21,7 @@ from loom.coordinator.core import GROUP, Core
 from loom.coordinator.desk import Desk
 from loom.coordinator.endings import Peer, StaleReport
 from loom.coordinator.errors import BlobError, LoomError, StoreConflict, StoreError, StoreRefused
+from loom.coordinator.forking import with_origin
 from loom.coordinator.guests import Guests
 from loom.coordinator.inbox import Request, Slot, Turned
 from loom.coordinator.library import Library
@@ -28,6 +29,7 @@ from loom.coordinator.machine import MachineSlots
 from loom.coordinator.sessions import Sessions
 from loom.kernel.commands import EnrolPrincipal, KeepBundle, Submit
 from loom.kernel.events import PrincipalEnrolled
+from loom.kernel.work import Refused
 from loom.workers.protocol import Malformed, decode_from_worker, split_attempt
 
 PROBE_MS = 1_000
@@ -76,6 +78,11 @@ class Rounds:
             return
         if self.read_only:
             self.desk.refuse(request.key, "read_only", self.read_only)
+            return
+        try:
+            request = with_origin(self.core.store, request)
+        except Refused as refusal:
+            self.desk.refuse(request.key, refusal.code, refusal.sentence)
             return
         if isinstance(request.command, Submit) and self._library and (keep := self._library.keep(request.command)):
             self.inbox.append(keep)

@@ -27,6 +27,10 @@ def _submitted(t: TaskRows, v: e.TaskSubmitted, row: int) -> None:
     t.put("insert_submission", (t.task, encode_value(spec).decode(), v.subject, caps))
 
 
+def _forked(t: TaskRows, v: e.TaskForked, row: int) -> None:
+    t.changes["round"] = v.round
+
+
 def _flow_chosen(t: TaskRows, v: e.FlowChosen, row: int) -> None:
     t.changes["flow"] = v.flow
 
@@ -286,6 +290,7 @@ def _nothing(t: TaskRows, v: e.Event, row: int) -> None:
 
 TASK_ROWS: dict[type, Callable[[TaskRows, Any, int], None]] = {
     e.TaskSubmitted: _submitted,
+    e.TaskForked: _forked,
     e.FlowChosen: _flow_chosen,
     e.StageEntered: _stage_entered,
     e.Reworked: _reworked,

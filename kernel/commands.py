@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from loom.kernel.copying import quicken
+from loom.kernel.heritage import Inherited
 from loom.kernel.values import (
     NO_TEXT,
     Acceptance,
@@ -57,6 +58,8 @@ class Submit:
     options: Pairs = ()
     landing: str = ""
     origin_task: str = ""
+    inherited: Inherited | None = None
+    """What a fork takes over from its origin."""
 
 
 @dataclass(frozen=True, slots=True)

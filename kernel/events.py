@@ -12,6 +12,7 @@ from loom.kernel.ending_events import ResultTaken as ResultTaken
 from loom.kernel.ending_events import TaskClosed as TaskClosed
 from loom.kernel.ending_events import TaskReopened as TaskReopened
 from loom.kernel.ending_events import VerdictReached as VerdictReached
+from loom.kernel.heritage import TaskForked as TaskForked
 from loom.kernel.home_events import BundleKept as BundleKept
 from loom.kernel.home_events import HomeCreated as HomeCreated
 from loom.kernel.home_events import HomeEvent as HomeEvent
@@ -355,6 +356,7 @@ class WakeCleared:
 
 TaskEvent = (
     TaskSubmitted
+    | TaskForked
     | FlowChosen
     | StageEntered
     | StageSkipped

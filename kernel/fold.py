@@ -49,6 +49,11 @@ def evolve(task: TaskState | None, events: Iterable[e.Event], now_ms: int) -> Ta
     return draft.freeze(now_ms)
 
 
+def _task_forked(d: Draft, v: e.TaskForked) -> None:
+    d.round, d.iterations, d.outcomes, d.previous = v.round, v.iterations, v.outcomes, v.previous
+    d.finding_count, d.carried, d.messages, d.stalls = v.finding_count, v.carried, v.messages, v.stalls
+
+
 def _flow_chosen(d: Draft, v: e.FlowChosen) -> None:
     d.flow = v.flow
 
@@ -289,6 +294,7 @@ def _task_reopened(d: Draft, v: e.TaskReopened) -> None:
 
 
 FOLDS: dict[type, Callable[[Draft, Any], None]] = {
+    e.TaskForked: _task_forked,
     e.FlowChosen: _flow_chosen,
     e.StageEntered: _stage_entered,
     e.SpawnOpened: _spawn_opened,

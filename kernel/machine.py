@@ -25,6 +25,7 @@ from loom.kernel.attempts import close, ended, grant, ready_afresh
 from loom.kernel.copying import quicken
 from loom.kernel.draft import newborn
 from loom.kernel.effects import Announce, Effect, SetWake
+from loom.kernel.forking import begin as fork
 from loom.kernel.gates import OFFERS, park
 from loom.kernel.invariants import Violation, objections
 from loom.kernel.limits import GATE_WAIT_MS, MAX_INTEGER, SEMANTICS
@@ -253,6 +254,10 @@ def _spec(rules: Rules, principal: Principal, command: c.Submit, signed: tuple[s
 
 
 def _submit(work: Work, command: c.Submit) -> None:
+    if command.inherited is not None:
+        arm_wall(work, command.caps.wall_ms)
+        fork(work, command, command.inherited)
+        return
     pinned = "yes" if command.flow else "no"
     work.emit(e.FlowChosen(flow=command.flow or work.rules.bundle.entry))
     work.emit(e.FactRecorded(name="flow_pinned", value=pinned, by="submit"))

@@ -18,6 +18,7 @@ from loom.kernel.gates import open_gate, park
 from loom.kernel.limits import MAX_MOVES_PER_TICK, STALL_REPEATS
 from loom.kernel.policies import rule
 from loom.kernel.values import (
+    NO_TEXT,
     AnswerWord,
     Capability,
     Evidence,
@@ -47,7 +48,7 @@ def run(work: Work) -> None:
         if moves > MAX_MOVES_PER_TICK:
             park(work, ParkCode.ASKED, f"the flow entered {MAX_MOVES_PER_TICK} stages without work: mend the bundle")
             return
-        _enter(work, name, because)
+        enter(work, name, because)
 
 
 def go_next(work: Work) -> None:
@@ -149,16 +150,17 @@ def _choose_flow(work: Work, stage: Spawn) -> None:
 # ------------------------------------------------------------------------------------------------------- entering
 
 
-def _enter(work: Work, name: str, because: tuple[str, ...]) -> None:
+def enter(work: Work, name: str, because: tuple[str, ...], settled: tuple[str, ...] = ()) -> None:
+    """Enter a stage. settled: agents of it whose results were taken over from another task."""
     draft = work.draft
     iteration = find(draft.iterations, name, 0) + 1
     work.emit(e.StageEntered(stage=name, iteration=iteration, because=because))
     stage = work.rules.stage(draft.flow, name)
     match stage:
         case Spawn():
-            _open_spawns(work, (Member(stage.agent, stage.when),), iteration)
+            _open_spawns(work, (Member(stage.agent, stage.when),), iteration, settled)
         case Fanout():
-            _open_spawns(work, stage.members, iteration)
+            _open_spawns(work, stage.members, iteration, settled)
         case Gate():
             consult(work, stage)
         case Step():
@@ -169,7 +171,7 @@ def _enter(work: Work, name: str, because: tuple[str, ...]) -> None:
             assert_never(stage)
 
 
-def _open_spawns(work: Work, members: tuple[Member, ...], iteration: int) -> None:
+def _open_spawns(work: Work, members: tuple[Member, ...], iteration: int, settled: tuple[str, ...]) -> None:
     stage = work.draft.stage
     for member in members:
         spawn = f"{work.task}/{stage}.{iteration}/{member.agent}"
@@ -178,7 +180,10 @@ def _open_spawns(work: Work, members: tuple[Member, ...], iteration: int) -> Non
             continue
         chain = chain_of(work, member.agent)
         work.emit(e.SpawnOpened(spawn=spawn, agent=member.agent, stage=stage, iteration=iteration, chain=chain))
-    if not work.draft.spawns:
+        if member.agent in settled:
+            word = get(work.draft.outcomes, member.agent, "")
+            work.emit(e.SpawnSettled(spawn=spawn, agent=member.agent, outcome=word, summary=NO_TEXT))
+    if stage_settled(work):
         leave(work)
         return
     offer_all(work)

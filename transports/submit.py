@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ DRAWS = 3
 
 def submit(client: Client, plan: Plan) -> str:
     """Starts the task of a plan, in the client's home. Returns its id."""
-    check_keys(client, plan)
+    status: dict[str, Any] = client.describe()
+    check_keys(client, status, plan.chains)
+    _check_labels(status, plan)
     add_project(client, plan.project, plan.place, plan.probed)
     base = bring(client, plan)
     for _ in range(DRAWS):
@@ -55,16 +58,18 @@ def bring(client: Client, plan: Plan) -> Fetched:
     return projects.fetch(home, plan.project, plan.place)
 
 
-def check_keys(client: Client, plan: Plan) -> None:
-    """That the workers will have the keys that the plan needs: they have the environment of the coordinator, not ours.
+Chains = Iterable[tuple[str, tuple[str, ...]]]
+
+
+def check_keys(client: Client, status: dict[str, Any], chains: Chains) -> None:
+    """That the workers will have the keys that these chains need: they have the environment of the coordinator, not ours.
 
     Raises UnavailableProblem that says what to do.
     """
-    status: dict[str, Any] = client.describe()
-    _check_served(status, {reference.partition(":")[0] for _, chain in plan.chains for reference in chain})
-    _check_labels(status, plan)
+    references = [reference for _, chain in chains for reference in chain]
+    _check_served(status, {reference.partition(":")[0] for reference in references})
     there = {*status.get("secrets", ()), *stored(client.home.path)}
-    families = {reference.partition(":")[0] for _, chain in plan.chains for reference in chain if "@" not in reference}
+    families = {reference.partition(":")[0] for reference in references if "@" not in reference}
     for family in sorted(families & set(KEYS)):
         ours = [name for name in KEYS[family] if os.environ.get(name)]
         if ours and there.isdisjoint(KEYS[family]):

@@ -259,10 +259,20 @@ def budget(stage: Stage) -> str:
     return task
 
 
+def forked(stage: Stage) -> str:
+    """A fork of a run that lost a member of its fan-out: results are taken over, that one runs, the gate asks again."""
+    origin = stage.run(planned().drop("security"), flow="medium", policy="review-final")
+    stage.model(planned())
+    done = stage.loom("fork", origin, "--json", "-m", "The replies are there now.", cwd=stage.project)
+    task = str(done.json["task"]["id"])
+    assert "accepted" == stage.says(task, "answer", "accept")["task"]["verdict"]
+    return task
+
+
 SCENARIOS: dict[str, Callable[[Stage], str]] = {
     each.__name__: each
     for each in (
-        question, trivial, simple, medium, gates, abandoned, rework, stall, fanout, person_needed, cancelled, asked, budget,
+        question, trivial, simple, medium, gates, abandoned, rework, stall, fanout, person_needed, cancelled, asked, budget, forked,
     )
 }  # fmt: skip
 """Name of the history → how it is made."""

@@ -21,6 +21,7 @@ DONE, FAILED, USAGE, WAITING, UNAVAILABLE = 0, 1, 2, 3, 4
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("loom.transports.cli.run:run", "work"),
+    "fork": ("loom.transports.cli.fork:fork", "work"),
     "demo": ("loom.transports.cli.demo.command:demo", "work"),
     "status": ("loom.transports.cli.status:status", "see"),
     "tasks": ("loom.transports.cli.look:tasks", "see"),

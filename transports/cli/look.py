@@ -82,6 +82,8 @@ def _print_head(task: dict[str, Any], branch: str) -> None:
     say(output.clean(task["text"]).strip())
     say()
     say(f"flow      {task['bundle']} · {task['flow']} · {task['preset']}   project {task['project']}")
+    if origin := task.get("spec", {}).get("origin_task"):
+        say(f"from      a fork of {origin}")
     say(f"base      {task['base']}")
     if task["work"]:
         say(f"result    {task['work']}{'   branch ' + branch if branch else ''}")

@@ -83,6 +83,11 @@ def carry_out(home: Home, plan: Plan, *, detach: bool = False, as_json: bool = F
     """Starts the task and sees it through. Returns the exit code."""
     with connect(home) as client:
         task = submit(client, plan)
+    return follow_through(home, task, detach=detach, as_json=as_json)
+
+
+def follow_through(home: Home, task: str, *, detach: bool = False, as_json: bool = False) -> int:
+    """Sees a task through that was started, or only says its name. Returns the exit code."""
     if detach:
         if as_json:
             output.print_json({"task": {"id": task}, "exit": DONE})
