@@ -23,7 +23,7 @@ from loom.coordinator.inbox import Granted
 from loom.coordinator.opening import open_home
 from loom.coordinator.side_sockets import Heartbeats
 from loom.kernel import commands as c
-from loom.kernel.values import Acceptance, AgentBinding, AnswerWord, Text
+from loom.kernel.values import Acceptance, AgentBinding, AnswerWord, End, Text
 from loom.workers import protocol as p
 
 TASK, TOKEN = "abcdefghjk", "token"
@@ -248,6 +248,7 @@ NAMING = {
     "pause": c.Pause(reason=NEVER_SENT),
     "resume": c.Resume(reason=NEVER_SENT),
     "cancel": c.Cancel(reason=Text(blob="no id", size=5)),
+    "act": c.Act("push", reason=NEVER_SENT),
     "trust": c.TrustProject(project="p1", digest="d", content=NEVER_SENT),
     "bundle": c.KeepBundle(name="b", digest="d", archive=NEVER_SENT),
 }
@@ -304,3 +305,55 @@ def test_a_report_about_the_attempt_of_another_worker_ends_nothing(bench: Bench)
         type(m).__name__ for m in bench.told if isinstance(m, p.Stale | p.Committed)
     )
     assert [("other",)] == bench.rows("SELECT worker FROM orphan")
+
+
+def late(bench: Bench) -> p.Assign:
+    """An attempt whose worker died, and whose report comes all the same, from the next process of that worker."""
+    assign = bench.assigned()
+    bench.say(b"w", p.Accepted(attempt=assign.attempt, fence=assign.fence))
+    hello = p.Hello(worker="w", boot="w2", low=1, high=1, host="h", slots=1, token=TOKEN, families=("none",))
+    bench.say(b"w2", hello)
+    bench.round()
+    bench.report(assign, DONE, peer=b"w2")
+    assert ["lost"] == [end for (end,) in bench.rows("SELECT end FROM attempt")]
+    return assign
+
+
+def test_a_late_result_is_taken_as_it_was_kept(bench: Bench) -> None:
+    """By its number: what the worker said is the command that stands in the ledger, and its texts are there."""
+    late(bench)
+    ((number,),) = bench.rows("SELECT id FROM orphan")
+    for _ in range(2):  # sent again, it is one
+        bench.call(c.Take(orphan=number, reason=Text("good", size=4)), "take", task=TASK)
+        bench.round()
+    taken = [one for one in bench.answers if isinstance(one, Answered) and one.key == "take"]
+    assert ["applied", "duplicate"] == [one.outcome for one in taken]
+    assert [("done", "answered")] == bench.rows("SELECT status, verdict FROM task")
+    assert [("taken",)] == bench.rows("SELECT end FROM attempt")
+    ((kept,),) = bench.rows("SELECT command FROM orphan")
+    ((body,),) = bench.rows("SELECT body FROM entry WHERE key = 'take'")
+    assert msgspec.json.decode(kept)[1] == msgspec.json.decode(body)["command"][1]["report"]
+
+
+def test_what_was_kept_of_another_worker_is_not_taken(bench: Bench) -> None:
+    """The record says to whom the attempt was given; nor is there anything under a number that nobody has, or of a client's."""
+    assign = bench.assigned()
+    bench.hello("other", b"o")
+    bench.report(assign, DONE, peer=b"o")
+    ((number,),) = bench.rows("SELECT id FROM orphan")
+    made_up = c.AttemptEnded("x", 1, 1, End.REPORTED, outcome="done")
+    for key, take in enumerate((c.Take(number), c.Take(99), c.Take(number, report=made_up))):
+        bench.call(take, f"k{key}", task=TASK)
+        bench.round()
+    assert ["foreign", "no_such_orphan", "malformed"] == bench.denied()
+    assert [] == bench.rows("SELECT 1 FROM entry WHERE body LIKE '%\"Take\"%'")
+
+
+@pytest.mark.parametrize("kept", ["{}", '["Pause",{}]'])
+def test_what_was_kept_raw_is_not_taken(bench: Bench, kept: str) -> None:
+    """What makes no report, since it could not be read when it came, is shown and no more."""
+    late(bench)
+    bench.rows(f"UPDATE orphan SET command = '{kept}'")
+    bench.call(c.Take(1), "k", task=TASK)
+    bench.round()
+    assert ["unreadable"] == bench.denied()
