@@ -34,8 +34,8 @@ def malformed(command: c.AttemptEnded) -> str:
     usage = command.usage
     if min(usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.calls, usage.cost or 0) < 0:
         return "names a negative usage"
-    if command.end is End.OBJECTED:
-        return "says objected, which only a rule can"
+    if command.end in (End.OBJECTED, End.IN_DOUBT):
+        return f"says {command.end}, which only the kernel can"
     return ""
 
 

@@ -85,6 +85,11 @@ def _fitting(work: Work, state: SpawnState, report: c.AttemptEnded) -> None:
         fault = f"it ended {report.outcome}"
     if fault:
         raise Refused("unfit", f"attempt {report.attempt} of {state.id} cannot be taken: {fault}")
+    others = draft.spent.reserved - state.reserved
+    if draft.caps.cost and others and draft.spent.cost + (report.usage.cost or 0) + others > draft.caps.cost:
+        raise Refused(
+            "over_budget", f"what runs now may cost the rest of the budget; take {state.id} when it has ended"
+        )
 
 
 def _unpark(work: Work) -> None:

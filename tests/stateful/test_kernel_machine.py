@@ -65,6 +65,8 @@ class KernelMachine(RuleBasedStateMachine):
         self.armed: set[tuple[str, int]] = set()
         self.fence = 0
         self.subjects = 0
+        self.late: list[c.AttemptEnded] = []
+        """What attempts that ended otherwise would have said."""
 
     @initialize(bundle=st.sampled_from(BUNDLES), preset=ANY, tight=st.booleans(), pinned=st.booleans())
     def submit(self, bundle: Bundle, preset: int, tight: bool, pinned: bool) -> None:
@@ -173,6 +175,7 @@ class KernelMachine(RuleBasedStateMachine):
         """A running attempt ends in any other way."""
         agent = self.running(pick)
         if agent is not None and end is not End.REPORTED:
+            self.late.append(self.saying(agent, agent.outcomes[0], [], later == 0, pick))
             ending = self.player.ending(agent.name, end, error_class=error, output=text("half"))
             self.give(replace(ending, not_before_ms=self.player.now_ms + later if later else 0))
 
@@ -198,6 +201,19 @@ class KernelMachine(RuleBasedStateMachine):
         )
         return self.player.answering(word, "words" if word is AnswerWord.REVISE else "", accept=named, raises=raises)
 
+    @precondition(lambda self: self.late)
+    @rule(pick=ANY, by=st.sampled_from((ANNA, ANNA, HANDS)))
+    def take(self, pick: int, by: Principal) -> None:
+        """A person takes what came too late, whether or not it still fits; nobody else does."""
+        self.give(c.Take(orphan=1, report=self.late[-1 - pick % min(3, len(self.late))]), by)
+
+    @rule(pick=ANY)
+    def act(self, pick: int) -> None:
+        """Somebody wants it brought somewhere, at any time."""
+        agents = self.player.rules.agents.values()
+        names = [agent.name for agent in agents if agent.capability is Capability.ACT or not pick % 5]
+        self.give(c.Act(names[pick % len(names)] if names else "nobody", (("to", "abc"[pick % 3]),)))
+
     @rule(seed=ANY, count=st.integers(1, 25))
     def play(self, seed: int, count: int) -> None:
         """A stretch of mostly good work: the deep places lie behind it. After each of its steps everything has to hold."""
@@ -215,6 +231,8 @@ class KernelMachine(RuleBasedStateMachine):
                 self.any_report(pick, draw.randrange(10**6), pick, draw.randrange(3), draw.random() < 0.5)
             else:
                 self.end(pick, draw.choice(list(End)), draw.choice(list(ErrorClass)), draw.choice((0, 1_000, 10**12)))
+                if self.late and draw.random() < 0.7:
+                    self.take(0, ANNA)
             self.all_holds()
 
     def all_holds(self) -> None:

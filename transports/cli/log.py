@@ -31,6 +31,7 @@ TOLD = (
     "verdict",
     "end",
     "error_class",
+    "reconciles",
     "code",
     "rule",
     "to",

@@ -118,13 +118,20 @@ def _print_spawn(spawn: dict[str, Any], prompts: bool, outputs: bool) -> None:
     for attempt in spawn["attempts"]:
         if attempt["end"] != "reported":
             output.say(
-                f"    try {attempt['number']}: {attempt['error_class'] or attempt['end']}: {output.line_of(attempt['message'], output.room(24))}"
+                f"    try {attempt['number']}: {_end(attempt)}: {output.line_of(attempt['message'], output.room(24))}"
             )
         for note in attempt["notes"].splitlines():
             output.say(f"    note: {output.line_of(note, output.room(10))}")
     for name, wanted in (("prompt", prompts), ("output", outputs)):
         if wanted and spawn[name]:
             output.say(_indented(f"--- {name}\n{spawn[name].rstrip()}"))
+
+
+def _end(attempt: dict[str, Any]) -> str:
+    """How a try ended, in a word or two."""
+    if attempt["end"] == "in_doubt":
+        return "in doubt"
+    return str(attempt["end"] if attempt["end"] == "taken" else attempt["error_class"] or attempt["end"])
 
 
 def _sign(spawn: dict[str, Any]) -> tuple[str, str | None]:

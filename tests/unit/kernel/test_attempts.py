@@ -113,13 +113,14 @@ def test_a_report_counts_once_and_only_under_its_fence() -> None:
 
 
 def test_what_no_worker_can_mean_is_rejected() -> None:
-    """A negative usage would give money back; "objected" is a rule's word."""
+    """A negative usage would give money back; "objected" is a rule's word, and a doubt the kernel's."""
     player = Player(TOY)
     player.grant("worker")
     lost = player.ending("worker", "lost")
     for usage in (Usage(input_tokens=-1), Usage(output_tokens=-1), Usage(calls=-1), Usage(cost=-1)):
         assert "malformed" == player.refused(replace(lost, usage=usage))
-    assert "malformed" == player.refused(replace(lost, end=End.OBJECTED))
+    for end in (End.OBJECTED, End.IN_DOUBT):
+        assert "malformed" == player.refused(replace(lost, end=end))
 
 
 # ----------------------------------------------------------------------------------------------------- error classes

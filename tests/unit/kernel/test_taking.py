@@ -186,6 +186,18 @@ def test_a_number_under_which_nothing_is_kept() -> None:
     assert "no_such_orphan" == Player(TOY).refused(taking(None))
 
 
+def test_what_it_cost_finds_no_room_beside_what_runs() -> None:
+    """Spent and reserved stay under the cap: it is taken when the others have ended."""
+    player = Player(FANOUT, {"caps": caps(cost=1_000)})
+    player.report("worker", subject="s1")
+    report = late(player, "reviewer1")
+    player.grant("reviewer2", reserved=600)
+    assert "over_budget" == player.refused(taking(report))
+    player.report("reviewer2", cost=100)
+    player.do(taking(report))
+    assert (600, 0) == (player.task.spent.cost, player.task.spent.reserved)
+
+
 @pytest.mark.parametrize(("by", "code"), [(HANDS, "not_allowed"), (CORE, "not_a_person")])
 def test_only_a_person_takes(by: object, code: str) -> None:
     """Neither a worker nor loom itself decides that."""
