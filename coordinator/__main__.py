@@ -72,6 +72,7 @@ def _run(home: Home, options: argparse.Namespace) -> int:
             workers=_setting(state, "workers", WORKERS) if options.workers is None else options.workers,
             slots=options.slots or _setting(state, "slots", SLOTS),
             machine_slots=_machine_slots(options.machine_slots),
+            machine_folder=Path(options.machine_folder) if options.machine_folder else None,
             timing=Timing(lease_ms=max(LEASE_MIN_MS, lease_ms), ping_ms=min(PING_MS, max(100, lease_ms // 6))),
             idle_exit_ms=options.idle_exit_ms,
             stay=options.stay,
@@ -106,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--machine-slots", type=int, default=0, help="slots that all homes share (0: usual, -1: no sharing)"
     )
+    parser.add_argument("--machine-folder", default="", help="where their locks are (the user's runtime directory)")
     parser.add_argument("--lease-ms", type=int, default=0, help=f"lease of an attempt (setting lease_ms, {LEASE_MS})")
     parser.add_argument("--idle-exit-ms", type=int, default=IDLE_EXIT_MS, help="leave after so long with nothing to do")
     parser.add_argument("--stay", action="store_true", help="never leave by itself")

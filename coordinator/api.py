@@ -43,10 +43,12 @@ class Unwatch(ClientWire, frozen=True, kw_only=True, tag="Unwatch"):
 
 
 class Describe(ClientWire, frozen=True, kw_only=True, tag="Describe"):
-    """The volatile state: version, epoch, workers, queue, leases, provider waits, names of secrets in the environment."""
+    """The volatile state: version, epoch, workers, queue, leases, provider waits, names of secrets in the environment. task:
+    also where the waiting attempts of this task stand."""
 
     token: str
     nonce: str = ""
+    task: str = ""
 
 
 class Leave(ClientWire, frozen=True, kw_only=True, tag="Leave"):

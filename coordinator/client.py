@@ -222,10 +222,10 @@ class Client:
             texts=tuple(self._sendable(text) for text in texts),
         )
 
-    def describe(self, timeout_ms: int = CALL_MS) -> dict[str, Any]:
-        """The volatile state: version, epoch, workers, queue, leases, read-only, names of secrets."""
+    def describe(self, timeout_ms: int = CALL_MS, *, task: str = "") -> dict[str, Any]:
+        """The volatile state: version, epoch, workers, queue, leases, read-only, names of secrets; waiting attempts of a task."""
         nonce = os.urandom(KEY_BYTES).hex()
-        described = self._ask(Describe(token=self._token, nonce=nonce), Description, "", timeout_ms, nonce)
+        described = self._ask(Describe(token=self._token, nonce=nonce, task=task), Description, "", timeout_ms, nonce)
         found: dict[str, Any] = json.loads(bytes(described.status))
         return found
 

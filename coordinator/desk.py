@@ -113,7 +113,7 @@ class Desk:
         principals: Principals,
         *,
         has_blob: Callable[[str], bool],
-        describe: Callable[[], dict[str, object]],
+        describe: Callable[[str], dict[str, object]],
         log: Callable[..., None],
         complete: Callable[[c.Take], c.Take],
     ) -> None:
@@ -163,8 +163,8 @@ class Desk:
                     self._deny(peer, "busy", f"{MAX_WATCHERS} clients are watching; try again later")
             case Unwatch():
                 self._watchers.pop(peer, None)
-            case Describe(nonce=nonce):
-                status = msgspec.Raw(msgspec.json.encode(self._describe()))
+            case Describe(nonce=nonce, task=task):
+                status = msgspec.Raw(msgspec.json.encode(self._describe(task)))
                 self._out.append((peer, Description(status=status, nonce=nonce)))
             case Leave():
                 if ADMIN in known.labels:

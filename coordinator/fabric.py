@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 
 import zmq
@@ -22,6 +23,7 @@ from loom.coordinator import api, orphans
 from loom.coordinator.admission import admit
 from loom.coordinator.assign import Assigner
 from loom.coordinator.blobs import BlobFiles
+from loom.coordinator.board import Board
 from loom.coordinator.clock import Wall, boot_ms
 from loom.coordinator.desk import Desk
 from loom.coordinator.doors import FAR, Address, Doors, is_far, server_key
@@ -61,6 +63,8 @@ class Options:
     slots: int = 4
     machine_slots: int = 0
     """Slots that all homes on this machine share (0: the usual number; OFF: not shared)."""
+    machine_folder: Path | None = None
+    """Where their locks are (None: in the user's runtime directory)."""
     timing: Timing = field(default_factory=Timing)
     idle_exit_ms: int = IDLE_EXIT_MS
     stay: bool = False
@@ -102,6 +106,7 @@ class Fabric:
         )
         self.rounds = Rounds(self.core, self.sessions, self.desk, self._library, log, self._machine())
         self.rounds.busy_ms = self._started_ms
+        self._board = Board(home.run, lambda: self.rounds.queue(self._wall.now_ms()))
         self._draining_ms = -1
         self._code: int | None = None
         self._doors: Doors | None = None
@@ -135,7 +140,8 @@ class Fabric:
             return None
         size = min(MAX_SIZE, wanted or max(usual_size(), self._options.workers * self._options.slots))
         try:
-            return MachineSlots(runtime_folder(MACHINE_FOLDER), self._home.digest, size)
+            folder = self._options.machine_folder or runtime_folder(MACHINE_FOLDER)
+            return MachineSlots(folder, self._home.digest, size)
         except (OSError, HomeExposed) as error:
             self._log("machine_not_shared", error=str(error))
             return None
@@ -179,6 +185,7 @@ class Fabric:
         finally:
             for side in sides:
                 side.close()
+            self._board.take_down()
             self._locals.disown()
             if self.rounds.machine is not None:
                 self.rounds.machine.close()
@@ -250,6 +257,7 @@ class Fabric:
         self._notary.look(self.core.head.edge, mono_ms, now_ms)
         if self._doors is not None:
             self._send_to_askers(self._doors)
+        self._board.look(mono_ms)
         self._maybe_leave(mono_ms)
 
     def _timeout_ms(self) -> int:
@@ -355,7 +363,7 @@ class Fabric:
         ports = {name: doors.port(name) for name in ("control", "ping", "blob", "enrol")}
         return {"host": doors.address.host, "key": doors.public, "ports": ports}
 
-    def _describe(self) -> dict[str, object]:
+    def _describe(self, task: str = "") -> dict[str, object]:
         return {
             "version": self._options.version,
             "epoch": self.sessions.epoch,
@@ -365,6 +373,7 @@ class Fabric:
             "read_only": self.rounds.read_only,
             "next_seq": self.core.head.seq,
             "ready": self.core.ready,
+            "queue": self.rounds.queue(self._wall.now_ms(), task),
             "due_ms": self.core.next_due_ms,
             "inbox": len(self.rounds.inbox),
             "leases": len(self.sessions.leases),

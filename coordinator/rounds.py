@@ -12,9 +12,11 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
 
+from loom.coordinator import waiting
 from loom.coordinator.admission import held
 from loom.coordinator.codec import encode_command
 from loom.coordinator.core import GROUP, Core
@@ -27,6 +29,7 @@ from loom.coordinator.inbox import Request, Slot, Turned
 from loom.coordinator.library import Library
 from loom.coordinator.machine import MachineSlots
 from loom.coordinator.sessions import Sessions
+from loom.coordinator.waiting import Hands
 from loom.kernel.commands import EnrolPrincipal, KeepBundle, Submit
 from loom.kernel.events import PrincipalEnrolled
 from loom.kernel.work import Refused
@@ -114,6 +117,21 @@ class Rounds:
             self._turn(mono_ms, now_ms)
         self.desk.live(self.sessions.take_progress())
         self._keep_stale(now_ms)
+
+    def queue(self, now_ms: int, task: str = "") -> dict[str, Any]:
+        """What waits and why, for people: by group, or each attempt of one task."""
+        machine = self.machine
+        hands = Hands.of(
+            self.sessions.there(), self.sessions.slots(), machine_full=machine is not None and machine.waits
+        )
+        found: dict[str, Any] = {"ready": self.core.ready, "machine": None}
+        if machine is not None:
+            found["machine"] = {"size": machine.size, "held": machine.held, "waits": machine.waits}
+        if task:
+            found["attempts"] = waiting.of_task(self.core.queue, task, hands, now_ms)
+        else:
+            found["groups"] = waiting.groups(self.core.queue, hands, now_ms)
+        return found
 
     def _turn(self, mono_ms: int, now_ms: int) -> None:
         group = [self.inbox.popleft() for _ in range(min(GROUP, len(self.inbox)))]

@@ -26,8 +26,8 @@ class Door(NamedTuple):
     """What stands between a market and its next grant: room at workers who serve it, and its provider."""
 
     groups: list[Group]
+    demand: Demand
     provider: Provider | None
-    spare: bool
 
 
 class Scheduler:
@@ -38,8 +38,8 @@ class Scheduler:
         self.limiter = limiter or Limiter()
         self._near = near
         self.limiter.limit(limits)
-        self._lines = Lines(limits.project)
-        self._later: list[tuple[int, int, Offered]] = []
+        self.lines = Lines(limits.project)
+        self.later: list[tuple[int, int, Offered]] = []
         self._wakes: list[tuple[int, str, str]] = []
         self._held: dict[str, deque[Offered]] = {}
         """Of tasks whose budget is reserved by what runs: they come back one by one, when something happens to the task."""
@@ -50,12 +50,12 @@ class Scheduler:
     @property
     def ready(self) -> int:
         """Attempts in the queue (an attempt that is not ready any more is counted until it is met)."""
-        return self._lines.count
+        return self.lines.count
 
     @property
     def due_ms(self) -> int:
         """When the next wake or delayed attempt is due, or a provider opens; 0: none."""
-        times = [heap[0][0] for heap in (self._later, self._wakes) if heap]
+        times = [heap[0][0] for heap in (self.later, self._wakes) if heap]
         if self._reopens_ms:
             times.append(self._reopens_ms)
         return min(times, default=0)
@@ -78,9 +78,9 @@ class Scheduler:
         since_ms = max(not_before_ms, now_ms)
         offered = Offered(self._count, task, spawn, attempt, project, priority, weight, since_ms, demand)
         if not_before_ms > now_ms:
-            heapq.heappush(self._later, (not_before_ms, self._count, offered))
+            heapq.heappush(self.later, (not_before_ms, self._count, offered))
         else:
-            self._lines.add(offered)
+            self.lines.add(offered)
 
     def wake(self, task: str, name: str, due_ms: int) -> None:
         heapq.heappush(self._wakes, (due_ms, task, name))
@@ -96,11 +96,11 @@ class Scheduler:
     def limit(self, limits: Limits) -> None:
         """A person has set other limits."""
         self.limiter.limit(limits)
-        self._lines.limited(limits.project)
+        self.lines.limited(limits.project)
 
     def found_running(self, project: str, provider: str) -> None:
         """At the start an attempt was at work already."""
-        self._lines.project(project).running += 1
+        self.lines.project(project).running += 1
         if one := self.limiter.of(provider):
             one.running += 1
 
@@ -115,10 +115,10 @@ class Scheduler:
         now_ms: int = 0,
     ) -> None:
         """An attempt is not at work any more. The rest is for the limiter: see there."""
-        found = self._lines.project(project)
+        found = self.lines.project(project)
         found.running -= 1
         if found.shut:
-            self._lines.reopen(found)
+            self.lines.reopen(found)
         self.limiter.ended(provider, served=served, refused=refused, until_ms=until_ms, now_ms=now_ms)
 
     def stirred(self, task: str) -> None:
@@ -126,7 +126,7 @@ class Scheduler:
         held = self._held.get(task)
         if held is None:
             return
-        self._lines.add(held.popleft(), first=True)
+        self.lines.add(held.popleft(), first=True)
         if not held:
             del self._held[task]
 
@@ -142,10 +142,10 @@ class Scheduler:
     ) -> None:
         """Give ready attempts to free slots, at most `limit`. grant: True taken, False not ready any more, None not now: its
         task has to move first. shared: what slots of this machine need besides."""
-        while self._later and self._later[0][0] <= now_ms:
-            self._lines.add(heapq.heappop(self._later)[2])
+        while self.later and self.later[0][0] <= now_ms:
+            self.lines.add(heapq.heappop(self.later)[2])
         self._reopens_ms = 0
-        lines = self._lines
+        lines = self.lines
         if not lines.count:
             return
         near, rooms = self._near, Rooms(slots, shared)
@@ -172,27 +172,35 @@ class Scheduler:
             if self._held:
                 self.stirred(offered.task)
 
+    def held(self) -> Iterable[deque[Offered]]:
+        """Attempts whose task has no budget for them now, by task."""
+        return self._held.values()
+
+    def opens_ms(self, demand: Demand, now_ms: int) -> int:
+        """0: the provider takes one more now; else when it may (limiter.ON_AN_END: when one of its attempts ends)."""
+        provider = self.limiter.of(demand.provider)
+        spare_ms = RATE_WAIT_SWITCH_MS if demand.spare else NO_CAP
+        return provider.opens_ms(now_ms, spare_ms=spare_ms) if provider else 0
+
     def _doors(self, rooms: Rooms, now_ms: int) -> dict[Market, Door]:
         """The markets that are open: those that some worker with room serves, and whose provider takes one more."""
         found = {}
-        for market in self._lines.markets():
+        for market in self.lines.markets():
             groups = rooms.serving(market.demand)
-            door = Door(groups, self.limiter.of(market.demand.provider), market.demand.spare)
+            door = Door(groups, market.demand, self.limiter.of(market.demand.provider))
             if groups and not self._shut(door, now_ms):
                 found[market] = door
         return found
 
     def _shut(self, door: Door, now_ms: int) -> bool:
         """Whether the provider takes no more now; when it opens by itself, a turn is due then."""
-        if door.provider is None:
-            return False
-        opens_ms = door.provider.opens_ms(now_ms, spare_ms=RATE_WAIT_SWITCH_MS if door.spare else NO_CAP)
+        opens_ms = self.opens_ms(door.demand, now_ms)
         if 0 < opens_ms < ON_AN_END:
             self._reopens_ms = min(self._reopens_ms or opens_ms, opens_ms)
         return opens_ms > 0
 
     def _pass_over(self, line: Line, *, held: bool) -> None:
         offered = line.waiting[0]
-        self._lines.dropped(line)
+        self.lines.dropped(line)
         if held:
             self._held.setdefault(offered.task, deque()).append(offered)

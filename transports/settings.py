@@ -26,7 +26,7 @@ FILE = "config.toml"
 MAX_FILE = 256 * 1024
 """Bytes of one settings file."""
 
-Origin = Literal["built in", "user", "home"]
+Origin = Literal["built in", "user", "home", "ledger"]
 
 KEY = re.compile(r"[A-Za-z0-9_*-]+(\.[A-Za-z0-9_*-]+)*")
 

@@ -1,6 +1,7 @@
 """The workload that loom is measured with: nine calls in six stages of work, and what late steps and wide fan-outs cost.
 
 `main`       classify → plan → implement → four reviewers at once → validate → finish → accepted, with the reviews' evidence
+`fanout64`   one fan-out of 64
 `fanout128`  one fan-out of 128
 `fanout256`  one fan-out of 256, the most that a stage may run
 `long`       1,000 steps, one after the other
@@ -75,7 +76,7 @@ BUNDLE = Bundle(
         answering("stepper"),
         *MEMBERS,
     ),
-    flows=(MAIN, wide(128), wide(WIDEST), SERIAL),
+    flows=(MAIN, wide(64), wide(128), wide(WIDEST), SERIAL),
     roles=(),
     entry="main",
     presets=(("autonomous", ()),),

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from loom.transports.cli import homes, output, reading
+from loom.transports.cli import homes, output, queueing, reading
 from loom.transports.cli.ending import branch_of, how_to_answer, open_gate_of
 from loom.transports.cli.options import as_json
 from loom.transports.cli.picture import BAD_WORDS
 from loom.transports.errors import UsageProblem
 
 if TYPE_CHECKING:
+    from loom.coordinator.home import Home
     from loom.coordinator.queries import Queries
 
 MAX_LISTED = 1_000
+ANSWER_MS = 2_000
+"""How long the coordinator may take to say where something stands."""
 
 
 @click.command()
@@ -62,6 +65,7 @@ def show(context: click.Context, task: str, prompts: bool, outputs: bool, as_jso
     """Show everything about TASK: its chain, findings, gates, decisions, evidence."""
     home = homes.opened(context)
     found = reading.read(home, lambda queries: reading.whole_task(queries, task))
+    _add_places(home, found)
     if as_json:
         output.print_json(found)
         return
@@ -73,6 +77,26 @@ def show(context: click.Context, task: str, prompts: bool, outputs: bool, as_jso
     _print_decisions(found)
     _print_evidence(found)
     _print_late(found["late"])
+
+
+def _add_places(home: Home, found: dict[str, Any]) -> None:
+    """To each spawn that waits: where it stands and why it waits, as the coordinator sees it (None: there is none to ask)."""
+    waiting = [spawn for spawn in found["spawns"] if spawn["status"] == "ready"]
+    for spawn in waiting:
+        spawn["queued"] = None
+    if not (waiting and found["task"]["status"] == "open" and home.running()):
+        return
+    from loom.coordinator.client import CallDenied, Client, NoAnswer
+    from loom.coordinator.errors import LoomError
+
+    try:
+        with Client.connect(home, start=False, timeout_ms=ANSWER_MS) as client:
+            queue = client.describe(ANSWER_MS, task=found["task"]["id"]).get("queue", {})
+    except (CallDenied, NoAnswer, LoomError):
+        return
+    places = {attempt["spawn"]: attempt for attempt in queue.get("attempts", ())}
+    for spawn in waiting:
+        spawn["queued"] = places.get(spawn["id"])
 
 
 def _print_head(task: dict[str, Any], branch: str) -> None:
@@ -113,6 +137,8 @@ def _print_spawn(spawn: dict[str, Any], prompts: bool, outputs: bool) -> None:
     click.echo(output.clean(f"{spawn['stage'] + again:<16} {spawn['agent']:<16} "), nl=False)
     click.secho(output.clean(f"{word:<10}"), fg=colour, nl=False)
     click.secho(output.clean(f" {took:>6}  {model}").rstrip(), dim=True)
+    if spawn.get("queued"):
+        output.say(f"    {output.clean(queueing.line(spawn['queued']))}")
     if spawn["summary"]:
         output.say(f"    {output.line_of(spawn['summary'], output.room(4))}")
     for attempt in spawn["attempts"]:

@@ -82,7 +82,7 @@ class CoordinatorNode:
         desk = Desk(
             Principals(events),
             has_blob=self._has_text,
-            describe=dict,
+            describe=lambda task: {},
             log=self._log,
             complete=functools.partial(orphans.completed, store),
         )

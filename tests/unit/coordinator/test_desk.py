@@ -51,7 +51,7 @@ def desk() -> Desk:
     return Desk(
         Principals(people),
         has_blob=lambda identifier: identifier == "there",
-        describe=lambda: {"epoch": 1},
+        describe=lambda task: {"epoch": 1},
         log=lambda action, **fields: None,
         complete=complete,
     )
