@@ -20,7 +20,9 @@ from loom.kernel.limits import BACKOFF_BASE_MS, BACKOFF_MAX_MS
 WINDOW = 8
 """Attempts of one provider at once before anything is known of it."""
 GROW_MS = 2_000
-"""A window that was full for so long without a refusal grows."""
+"""A window that was full for so long without a refusal grows, when the provider has answered since the last one."""
+UNPROVEN_MS = 10_000
+"""The same, when it has not: the first answers of agents that think for long are not waited for."""
 SHUT_MAX_MS = 3_600_000
 """A provider is tried again after so long, by one attempt, whatever it named: a wrong word must not shut it for ever."""
 JITTER = 10
@@ -38,7 +40,7 @@ class Provider:
     """One provider. `cap` and `per_minute` are a person's; the rest is learnt."""
 
     __slots__ = (
-        "cap", "name", "next_us", "per_minute", "refusals", "running", "shut_ms", "stepped_ms", "threshold", "window",
+        "cap", "name", "next_us", "per_minute", "proven", "refusals", "running", "shut_ms", "stepped_ms", "threshold", "window",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -50,6 +52,8 @@ class Provider:
         """When the window grew last, or was found full after it had room."""
         self.shut_ms = 0
         """It takes nothing before this time."""
+        self.proven = False
+        """It answered since it refused."""
         self.refusals = 0
         """Waves of refusals since something went well."""
         self.next_us = 0
@@ -63,14 +67,18 @@ class Provider:
         if self.running >= self.cap:
             return ON_AN_END
         if self.running >= self.window and not self._grows(now_ms):
-            return self.stepped_ms + GROW_MS
+            return self.stepped_ms + self._patience_ms
         if self.per_minute and now_ms * 1_000 < self.next_us:
             return -(-self.next_us // 1_000)
         return 0
 
+    @property
+    def _patience_ms(self) -> int:
+        return GROW_MS if self.proven else UNPROVEN_MS
+
     def _grows(self, now_ms: int) -> bool:
         """A full window: whether it is time for a larger one. An idle one does not grow."""
-        if not self.stepped_ms or now_ms - self.stepped_ms < GROW_MS:
+        if not self.stepped_ms or now_ms - self.stepped_ms < self._patience_ms:
             self.stepped_ms = self.stepped_ms or now_ms
             return False
         self.window = (
@@ -92,7 +100,7 @@ class Provider:
 
     def answered(self) -> None:
         """It served one: the window is larger by one until it is as large as was good before."""
-        self.refusals = 0
+        self.proven, self.refusals = True, 0
         if self.window < self.threshold:
             self.window += 1
 
@@ -102,7 +110,7 @@ class Provider:
             self.threshold = max(1, min(self.window, self.running + 1) // 2)
             self.window = 1
             self.refusals += 1
-            self.stepped_ms = 0
+            self.proven, self.stepped_ms = False, 0
         wait_ms = (
             until_ms - now_ms if until_ms > now_ms else min(BACKOFF_MAX_MS, BACKOFF_BASE_MS << min(self.refusals, 10))
         )

@@ -66,7 +66,7 @@ class RealFabric:
         """A task of the bench bundle, its agents played by the stub."""
         return client.call(self.order(task, flow=flow, text=text), task=task, key=key, texts=texts)
 
-    def order(self, task: str, *, flow: str = "main", text: Text = WORDS, model: str = "stub:stub") -> Submit:
+    def order(self, task: str, *, flow: str = "main", text: Text = WORDS) -> Submit:
         """What `submit` asks for."""
         return order(task, flow=flow, text=text, attempts=10_000)
 

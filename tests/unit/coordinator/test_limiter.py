@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from loom.coordinator.fitting import Demand
 from loom.coordinator.inbox import Slot
-from loom.coordinator.limiter import GROW_MS, SHUT_MAX_MS, WINDOW, Limiter
+from loom.coordinator.limiter import GROW_MS, SHUT_MAX_MS, UNPROVEN_MS, WINDOW, Limiter
 from loom.coordinator.limits import Limits, fault
 from loom.coordinator.lines import Offered
 from loom.coordinator.scheduler import Scheduler
@@ -92,7 +92,13 @@ def test_no_word_shuts_a_provider_for_ever() -> None:
 
 
 def test_a_full_window_grows_and_a_success_widens_it() -> None:
-    """At the start WINDOW run at once; every answer makes room for two; a window that stays full doubles after GROW_MS."""
+    """At the start WINDOW run at once; every answer makes room for two; a window that stays full doubles after GROW_MS, and
+    after UNPROVEN_MS as long as nothing was answered."""
+    silent = Scheduler()
+    offer(silent, 200)
+    place(silent, 1)
+    assert ([], 1 + UNPROVEN_MS) == (place(silent, UNPROVEN_MS), silent.due_ms)
+    assert WINDOW == len(place(silent, 1 + UNPROVEN_MS))
     queue = Scheduler()
     offer(queue, 200)
     assert WINDOW == len(place(queue, 0))
