@@ -27,6 +27,20 @@ class Demand(NamedTuple):
     spare: bool = False
 
 
+class Offered(NamedTuple):
+    """A ready attempt in its line. order: grows with each; since_ms: when it became ready."""
+
+    order: int
+    task: str
+    spawn: str
+    attempt: int
+    project: str
+    priority: int
+    weight: int
+    since_ms: int
+    demand: Demand
+
+
 class Kind(NamedTuple):
     """What workers are alike in, as far as `serves` looks at it. local: they run on the coordinator's machine."""
 
@@ -126,6 +140,8 @@ class Rooms:
                 continue
             if not room.slot.local or self._machine_allows():
                 return room
+        if self._shared is None and len(groups) == 1:
+            return groups[0].widest()
         best: Room | None = None
         for group in groups:
             if group.kind.local and not self._machine_allows():
@@ -134,6 +150,36 @@ class Rooms:
             if room is not None and (best is None or room.free > best.free):
                 best = room
         return best
+
+    def filling(
+        self, groups: Sequence[Group], near: Sequence[str], grant: Callable[[Offered, Slot], bool | None]
+    ) -> Callable[[Offered], bool]:
+        """Finds a room for an attempt, grants it there and takes the room; False: it was not granted."""
+        if near or self._shared is not None or len(groups) != 1:
+            return lambda offered: self._fill(groups, near, offered, grant)
+        widest = groups[0].widest
+
+        def fill(offered: Offered) -> bool:
+            room = widest()
+            if room is None or not grant(offered, room.slot):
+                return False
+            room.free -= 1
+            return True
+
+        return fill
+
+    def _fill(
+        self,
+        groups: Sequence[Group],
+        near: Sequence[str],
+        offered: Offered,
+        grant: Callable[[Offered, Slot], bool | None],
+    ) -> bool:
+        room = self.find(groups, near)
+        if room is None or not grant(offered, room.slot):
+            return False
+        self.take(room)
+        return True
 
     def take(self, room: Room) -> None:
         room.free -= 1

@@ -18,9 +18,8 @@ from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush, heapreplace
-from typing import NamedTuple
 
-from loom.coordinator.fitting import Demand
+from loom.coordinator.fitting import Demand, Offered
 
 STRIDE = 1 << 24
 """What a grant of weight 1 moves its project's virtual time on by."""
@@ -33,20 +32,6 @@ AGED_EVERY = 4
 NO_CAP = 1 << 62
 
 assert STRIDE // MAX_WEIGHT**2 > 0
-
-
-class Offered(NamedTuple):
-    """A ready attempt in its line. order: grows with each; since_ms: when it became ready."""
-
-    order: int
-    task: str
-    spawn: str
-    attempt: int
-    project: str
-    priority: int
-    weight: int
-    since_ms: int
-    demand: Demand
 
 
 class Project:
@@ -212,10 +197,31 @@ class Lines:
             virtual = rank.virtual
         else:
             rank.virtual = virtual
-        share.virtual = virtual + STRIDE // (project.weight * line.waiting[0].weight)
+        share.virtual = virtual + STRIDE // project.weight // line.waiting[0].weight
         rank.passed = 0
         project.running += 1
         self.dropped(line)
+
+    def alone(self, line: Line) -> bool:
+        """Whether nobody waits in any other line."""
+        return self.count == len(line.waiting) > 1
+
+    def run(self, line: Line, limit: int, granted: Callable[[Offered], bool]) -> int:
+        """Grant the heads of a line that stands alone, as long as `granted` says so; its last one is left for `granted` above.
+        The same as one by one, without asking each time who is next. Returns how many went."""
+        waiting, project, share = line.waiting, line.project, line.share
+        limit = min(limit, len(waiting) - 1, project.cap - project.running)
+        start = after = max(share.virtual, line.rank.virtual)
+        count, stride = 0, STRIDE // project.weight
+        while count < limit and granted(waiting[0]):
+            start, after = after, after + stride // waiting.popleft().weight
+            count += 1
+        share.virtual, line.rank.virtual = after, start
+        project.running += count
+        self.count -= count
+        line.rank.count -= count
+        line.market.count -= count
+        return count
 
     def dropped(self, line: Line) -> None:
         """Its head goes, for whatever reason. The line is the first of its heap."""

@@ -19,7 +19,7 @@ import msgspec
 from loom.coordinator import waiting
 from loom.coordinator.admission import held
 from loom.coordinator.codec import encode_command
-from loom.coordinator.core import GROUP, Core
+from loom.coordinator.core import GRANTS_PER_TURN, GROUP, Core
 from loom.coordinator.desk import Desk
 from loom.coordinator.endings import Peer, StaleReport
 from loom.coordinator.errors import BlobError, LoomError, StoreConflict, StoreError, StoreRefused
@@ -151,7 +151,8 @@ class Rounds:
         self.inbox.extend(self.sessions.endings.take_requests())
         if self.machine is not None:
             self.machine.settle(self.sessions.at_work_here())
-        self._seen_slots = () if turned.unplaced else self.sessions.slots()
+        full = turned.unplaced or len(turned.granted) >= GRANTS_PER_TURN
+        self._seen_slots = () if full else self.sessions.slots()
         if group or turned.granted:
             self.busy_ms = mono_ms
 

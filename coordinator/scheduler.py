@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from loom.coordinator.fitting import Demand, Group, Near, Rooms, Shared
+from loom.coordinator.fitting import Demand, Group, Near, Offered, Rooms, Shared
 from loom.coordinator.inbox import Slot
 from loom.coordinator.limiter import ON_AN_END, Limiter, Provider
 from loom.coordinator.limits import Limits
-from loom.coordinator.lines import NO_CAP, Line, Lines, Market, Offered
+from loom.coordinator.lines import NO_CAP, Line, Lines, Market
 from loom.kernel.limits import RATE_WAIT_SWITCH_MS
 
 ANYWHERE = Demand()
@@ -156,8 +156,12 @@ class Scheduler:
             if line is None:
                 return
             door, offered = doors[line.market], line.waiting[0]
-            room = rooms.find(door.groups, near(offered.project, offered.task) if near else ())
-            if room is None or (door.provider is not None and self._shut(door, now_ms)):
+            names = near(offered.project, offered.task) if near else ()
+            if door.provider is None and not self._held and lines.alone(line):
+                limit -= lines.run(line, limit, rooms.filling(door.groups, names, grant))
+                offered = line.waiting[0]
+            room = rooms.find(door.groups, names)
+            if room is None or limit <= 0 or (door.provider is not None and self._shut(door, now_ms)):
                 markets.remove(line.market)
                 continue
             taken = grant(offered, room.slot)

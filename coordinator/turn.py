@@ -14,8 +14,8 @@ from loom.coordinator.codec import encode_command
 from loom.coordinator.entry import Entry
 from loom.coordinator.entry import Rules as RulesPin
 from loom.coordinator.errors import CodecError, LoomError, StoreError
+from loom.coordinator.fitting import Offered
 from loom.coordinator.inbox import Granted, Halt, Outcome, Reply, Request, Slot
-from loom.coordinator.lines import Offered
 from loom.coordinator.merkle import Edge, root
 from loom.coordinator.naming import texts_of
 from loom.coordinator.offers import follow, offer, spawn_of

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from loom.coordinator.fitting import Demand, Kind, kind_of, serves
+from loom.coordinator.fitting import Demand, Kind, Offered, kind_of, serves
 from loom.coordinator.inbox import Slot
 from loom.coordinator.limiter import ON_AN_END
-from loom.coordinator.lines import STRIDE, Line, Offered
+from loom.coordinator.lines import STRIDE, Line
 from loom.coordinator.scheduler import Scheduler
 
 MAX_GROUPS = 100

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loom.coordinator.fitting import Demand
+from loom.coordinator.fitting import Demand, Offered
 from loom.coordinator.inbox import Slot
 from loom.coordinator.limiter import GROW_MS, SHUT_MAX_MS, UNPROVEN_MS, WINDOW, Limiter
 from loom.coordinator.limits import Limits, fault
-from loom.coordinator.lines import Offered
 from loom.coordinator.scheduler import Scheduler
 from loom.kernel.limits import RATE_WAIT_SWITCH_MS
 

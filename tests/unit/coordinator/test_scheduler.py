@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loom.coordinator.fitting import Demand
+from loom.coordinator.fitting import Demand, Offered
 from loom.coordinator.inbox import Slot
-from loom.coordinator.lines import AGE_MS, AGED_EVERY, Offered
+from loom.coordinator.limits import Limits
+from loom.coordinator.lines import AGE_MS, AGED_EVERY
 from loom.coordinator.scheduler import Scheduler
 
 STUB, OTHER = Demand("stub", "stub"), Demand("other", "other")
@@ -94,10 +95,28 @@ def test_what_its_task_holds_comes_back_one_by_one() -> None:
         return None if offered.task == "t" else True
 
     queue.place([slot(free=9)], 0, 9, grant)
-    assert ["t/0", "t/1", "t/2", "u/0"] == tried
+    assert ["t/0", "t/1", "t/2", "u/0"] == list(dict.fromkeys(tried))
     assert 0 == queue.ready
     queue.stirred("t")
     assert ["t/0", "t/1", "t/2"] == [offered.spawn for offered, _ in placed(queue, [slot(free=9)])]
+
+
+def test_a_line_that_stands_alone_is_taken_as_one_by_one() -> None:
+    """With and without others beside it, and up to its project's cap: the same workers in the same order, the same times after."""
+    alone, beside = Scheduler(), Scheduler()
+    for queue in (alone, beside):
+        queue.limit(Limits.of((("limits.projects.p.concurrency", "9"),)))
+        fill(queue, "p", 20, weight=3)
+    fill(beside, "q", 1, demand=Demand("nobody", "nobody"))
+    workers = [slot("w1", 5, ("stub",)), slot("w2", 7, ("stub",))]
+    found = [[(offered.task, worker) for offered, worker in placed(queue, workers)] for queue in (alone, beside)]
+    assert found[0] == found[1]
+    assert 9 == len(found[0])
+    times = [
+        {(line.share.virtual, line.rank.virtual) for line in queue.lines if line.project.name == "p"}
+        for queue in (alone, beside)
+    ]
+    assert times[0] == times[1] != {(0, 0)}
 
 
 @settings(max_examples=60, deadline=None)
