@@ -123,6 +123,10 @@ class Roster:
     def __iter__(self) -> Iterator[Session]:
         return iter(tuple(self._by_worker.values()))
 
+    def there(self) -> tuple[Slot, ...]:
+        """Every worker that takes work, whether it has room or not."""
+        return tuple(each.slot(0) for each in self._by_worker.values() if not (each.suspect or each.draining))
+
     def at(self, peer: Peer) -> Session | None:
         return self._by_peer.get(peer)
 

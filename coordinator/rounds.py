@@ -122,7 +122,7 @@ class Rounds:
         """What waits and why, for people: by group, or each attempt of one task."""
         machine = self.machine
         hands = Hands.of(
-            self.sessions.there(), self.sessions.slots(), machine_full=machine is not None and machine.waits
+            self.sessions.roster.there(), self.sessions.slots(), machine_full=machine is not None and machine.waits
         )
         found: dict[str, Any] = {"ready": self.core.ready, "machine": None}
         if machine is not None:
@@ -136,7 +136,7 @@ class Rounds:
     def _turn(self, mono_ms: int, now_ms: int) -> None:
         group = [self.inbox.popleft() for _ in range(min(GROUP, len(self.inbox)))]
         if self.machine is not None:
-            self.machine.begin(self.sessions.at_work_here(), mono_ms)
+            self.machine.begin(self._at_work_here(), mono_ms)
         turned = self.core.turn(group, self.sessions.slots(), now_ms)
         if turned.read_only:
             self._cannot_write(group, turned, mono_ms)
@@ -150,11 +150,17 @@ class Rounds:
             self.guests.settle(turned)
         self.inbox.extend(self.sessions.endings.take_requests())
         if self.machine is not None:
-            self.machine.settle(self.sessions.at_work_here())
+            self.machine.settle(self._at_work_here())
         full = turned.unplaced or len(turned.granted) >= GRANTS_PER_TURN
         self._seen_slots = () if full else self.sessions.slots()
         if group or turned.granted:
             self.busy_ms = mono_ms
+
+    def _at_work_here(self) -> int:
+        """Attempts at work on this machine; those of workers that were not heard of yet are counted in."""
+        leases = self.sessions.leases
+        away = (leases.counts(session.hello.worker)[0] for session in self.sessions.roster if session.remote)
+        return leases.occupied - sum(away)
 
     def _cannot_write(self, group: list[Request], turned: Turned, mono_ms: int) -> None:
         """What was not committed is told to clients; workers' words wait here for the next try."""

@@ -315,15 +315,6 @@ class Sessions:
                 found.append(session.slot(free))
         return tuple(found)
 
-    def there(self) -> tuple[Slot, ...]:
-        """Every worker that takes work, whether it has room or not."""
-        return tuple(session.slot(0) for session in self.roster if not (session.suspect or session.draining))
-
-    def at_work_here(self) -> int:
-        """Attempts at work on this machine; those of workers that were not heard of yet are counted in."""
-        away = sum(self.leases.counts(session.hello.worker)[0] for session in self.roster if session.remote)
-        return self.leases.occupied - away
-
     def settle(self, turned: Turned, mono_ms: int) -> None:
         """A turn was committed: answer reports, assign what was granted, stop what was halted."""
         for reply in turned.replies:
