@@ -157,10 +157,10 @@ class Scheduler:
                 return
             door, offered = doors[line.market], line.waiting[0]
             names = near(offered.project, offered.task) if near else ()
-            if door.provider is None and not self._held and lines.alone(line):
-                if went := lines.run(line, limit, rooms.filling(door.groups, names, grant)):
-                    limit -= went
-                    continue  # its last one, or one over its project's cap, is looked at like any other
+            alone = door.provider is None and not self._held and lines.alone(line)
+            if alone and (went := lines.run(line, limit, rooms.filling(door.groups, names, grant))):
+                limit -= went
+                continue  # its last one, or one over its project's cap, is looked at like any other
             room = rooms.find(door.groups, names)
             if room is None or (door.provider is not None and self._shut(door, now_ms)):
                 markets.remove(line.market)
