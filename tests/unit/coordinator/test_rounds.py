@@ -20,6 +20,7 @@ from loom.coordinator.errors import BlobMissing
 from loom.coordinator.fabric import Fabric, Options
 from loom.coordinator.home import Home
 from loom.coordinator.inbox import Granted
+from loom.coordinator.machine import OFF
 from loom.coordinator.opening import open_home
 from loom.coordinator.side_sockets import Heartbeats
 from loom.kernel import commands as c
@@ -42,7 +43,7 @@ class Bench:
         self.answers: list[ToClient] = []
         self.logged: list[str] = []
         opened = open_home(self.home, version="test", now_ms=time.time_ns() // 10**6)
-        options = Options(workers=0, worker_token=TOKEN)
+        options = Options(workers=0, worker_token=TOKEN, machine_slots=OFF)
         self.fabric = Fabric(self.home, opened, options, lambda action, **fields: self.logged.append(action))
         self.token = (self.home.keys / "client.token").read_text().strip()
 
