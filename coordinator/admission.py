@@ -8,7 +8,6 @@ computed here, from the full text.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -43,6 +42,7 @@ from loom.workers.protocol import ErrorClass as WireClass
 from loom.workers.protocol import Report, Result, salted_id, split_attempt
 from loom.workers.protocol import Statement as Measured
 from loom.workers.protocol import Text as Brought
+from loom.workers.protocol.signing import derived_salt, drawn_salt
 
 SUMMARY_CUT = 240
 """Bytes of a summary that stand in the entry; the whole of it is in the output."""
@@ -95,7 +95,7 @@ class Texts:
         data = value.encode(errors="replace")
         if len(data) <= INLINE_TEXT_BYTES:
             return Text(value=data.decode(), size=len(data))
-        salt = hashlib.sha256(b"loom text\x00" + self.salt + name.encode()).digest()[:16]
+        salt = derived_salt(self.salt, name)
         blob = salted_id(salt, data)
         self.made.append(SaltedText(id=blob, salt=salt, size=len(data), data=data))
         return Text(blob=blob, size=len(data))
@@ -119,8 +119,7 @@ def admit(report: Report, worker: str, agent: Agent | None) -> Request:
     if number > MAX_INTEGER or abs(report.fence) > MAX_INTEGER:
         raise ValueError(f"attempt {report.attempt[:80]} with fence {report.fence} is beyond 2^53 - 1")
     brought = tuple([SaltedText(text.id, text.salt, _size(text), text.data) for text in report.texts])
-    drawn = b"".join([text.salt for text in brought]) or f"{report.boot}{report.attempt}".encode()
-    texts = Texts(drawn, {text.id: text.size for text in brought})
+    texts = Texts(drawn_salt(report), {text.id: text.size for text in brought})
     result = report.result or Result()
     command = _ended(report, result, spawn, number, worker, agent, texts)
     return Request(

@@ -180,8 +180,9 @@ class Fabric:
             while self._code is None:
                 ready = dict(poller.poll(self._timeout_ms()))
                 self._round(control in ready, client in ready)
-                if not ready and self._cold:
-                    self._cold = self._library.warm()
+                if not ready:
+                    self._cold = self._cold and self._library.warm()
+                    self.rounds.signatures.look(self.core.head.home)
         finally:
             for side in sides:
                 side.close()

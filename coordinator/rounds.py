@@ -19,7 +19,7 @@ import msgspec
 from loom.coordinator import waiting
 from loom.coordinator.admission import held
 from loom.coordinator.codec import encode_command
-from loom.coordinator.core import GRANTS_PER_TURN, GROUP, Core
+from loom.coordinator.core import COORDINATOR, GRANTS_PER_TURN, GROUP, Core
 from loom.coordinator.desk import Desk
 from loom.coordinator.endings import Peer, StaleReport
 from loom.coordinator.errors import BlobError, LoomError, StoreConflict, StoreError, StoreRefused
@@ -28,12 +28,15 @@ from loom.coordinator.guests import Guests
 from loom.coordinator.inbox import Request, Slot, Turned
 from loom.coordinator.library import Library
 from loom.coordinator.machine import MachineSlots
+from loom.coordinator.proof.batches import key_of
+from loom.coordinator.proof.checking import ReportCheck
 from loom.coordinator.sessions import Sessions
 from loom.coordinator.waiting import Hands
-from loom.kernel.commands import EnrolPrincipal, KeepBundle, Submit
+from loom.kernel.commands import EnrolKey, EnrolPrincipal, KeepBundle, Submit
 from loom.kernel.events import PrincipalEnrolled
+from loom.kernel.values import PrincipalKind
 from loom.kernel.work import Refused
-from loom.workers.protocol import Malformed, decode_from_worker, split_attempt
+from loom.workers.protocol import Hello, Malformed, decode_from_worker, split_attempt
 
 PROBE_MS = 1_000
 """How often a read-only coordinator tries to write."""
@@ -59,6 +62,7 @@ class Rounds:
         self.guests: Guests | None = None
         """Workers on other hosts (None: this coordinator listens to none)."""
         self.inbox: deque[Request] = deque()
+        self.signatures = ReportCheck(log)
         self.read_only = ""
         self._probe_ms = 0
         self._seen_slots: tuple[Slot, ...] = ()
@@ -73,6 +77,21 @@ class Rounds:
             self._log("frame_refused", size=len(frame), error=str(error))
         else:
             self.sessions.hear(peer, messages, mono_ms)
+            if messages and type(messages[0]) is Hello:
+                self._enrol_key(peer, messages[0])
+
+    def _enrol_key(self, peer: Peer, hello: Hello) -> None:
+        """The key of a worker that was let in goes on record, once."""
+        session = self.sessions.roster.at(peer)
+        known = dict(self.core.head.home.hands)
+        boot = session.hello.boot if session else ""
+        if boot != hello.boot or not hello.key or hello.key in known or self.read_only:
+            return
+        if hello.key in self.core.head.home.revoked or not key_of(hello.key, hello.worker):
+            self._log("worker_key_refused", worker=hello.worker)
+            return
+        command = EnrolKey(principal=hello.worker, kind=PrincipalKind.WORKER, key=hello.key)
+        self.inbox.append(Request(f"key:{hello.key}", COORDINATOR, "", command))
 
     def hear_client(self, peer: Peer, frame: bytes, mono_ms: int) -> None:
         """One message of a client."""
@@ -144,6 +163,7 @@ class Rounds:
             self._log("writable_again")
             self.read_only = ""
         self._learn(group, turned)
+        self.signatures.take(group, turned.replies)
         self.sessions.settle(turned, mono_ms)
         self.desk.settle(turned, mono_ms)
         if self.guests is not None:

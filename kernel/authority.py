@@ -57,6 +57,8 @@ def _enrol(home: HomeState, principal: Principal, command: c.EnrolKey) -> e.KeyE
     known = find(home.signers, command.key, "") or find(home.hands, command.key, "")
     if known:
         raise Refused("key_enrolled", f"this key signs for {known} already")
+    if command.key in home.revoked:
+        raise Refused("key_revoked", "this key was revoked, and stays so: enrol another one")
     if command.kind is PrincipalKind.PERSON:
         must_be_person(principal, "enrol a person's key")
         must_sign(home, principal, "enrol a key")
@@ -75,7 +77,8 @@ def evolve_authority(home: HomeState, event: KeyEvent) -> HomeState:
         case e.KeyEnrolled(principal, _, key, _):
             return replace(home, signers=put(home.signers, key, principal))
         case e.KeyRevoked(_, key, _):
-            return replace(home, signers=drop(home.signers, key), hands=drop(home.hands, key))
+            gone = (*home.revoked, key)
+            return replace(home, signers=drop(home.signers, key), hands=drop(home.hands, key), revoked=gone)
         case e.LogKeyRotated(log_key, _, _):
             return replace(home, log_key=log_key)
         case e.HomeRestored(origin, log_key, _, _, _, _):

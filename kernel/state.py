@@ -226,6 +226,8 @@ class HomeState:
     """SSH public key → person who signs with it."""
     hands: Pairs = ()
     """verifier key → worker that signs its reports with it."""
+    revoked: tuple[str, ...] = ()
+    """Keys that sign for nobody any more."""
     invitations: tuple[Invitation, ...] = ()
     workers: tuple[WorkerState, ...] = ()
     """Those that are enrolled and not revoked."""

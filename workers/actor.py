@@ -275,7 +275,7 @@ class Actor:
     def kept(self, report: Report, mono_ms: int) -> None:
         """The spool holds it durably: it may be sent."""
         if waiting := self._waiting.get((report.attempt, report.fence)):
-            waiting.kept = True
+            waiting.report, waiting.kept = report, True  # as it was kept: signed
             self._send_report(waiting, mono_ms)
 
     def uploaded(self, report: Report, mono_ms: int, *, done: bool) -> None:

@@ -38,6 +38,7 @@ from loom.workers.protocol import (
     decode_to_worker,
     frames,
 )
+from loom.workers.signer import Signer
 from loom.workers.spool import FileSpool
 from loom.workers.stub import FAMILY, Stub
 
@@ -63,16 +64,18 @@ class Loop:
         make: Callable[[], Executes],
         stub: Stub,
         log: Log,
+        *,
         link: Link | None = None,
+        signer: Signer | None = None,
     ) -> None:
         """hello: how it presents itself; endpoint: the coordinator's control socket; make: the executor; link: how the
-        coordinator is reached (None: on this machine)."""
+        coordinator is reached (None: on this machine); signer: of its reports (None: they are not signed)."""
         self._log = log
         self._link = link or Link()
         self._doorstep = Doorstep(endpoint)
         self.reason = ""
         """Why it left."""
-        self._spool, self._stub = spool, stub
+        self._spool, self._stub, self._signer = spool, stub, signer
         self._actor = Actor(hello, spool.reports(), boot_ms(), stays=self._link.far)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pipe = os.pipe()
@@ -226,6 +229,8 @@ class Loop:
         if not self._unkept or now_ms < self._keep_again_ms:
             return
         try:
+            if self._signer is not None:
+                self._unkept = self._signer.sign(self._unkept)
             self._spool.keep(self._unkept)
         except OSError as error:
             self._log("spool_failed", error=str(error), reports=len(self._unkept))

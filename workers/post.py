@@ -17,6 +17,7 @@ from loom.workers.logs import open_log
 from loom.workers.loop import Loop
 from loom.workers.protocol import PROTOCOL_HIGH, PROTOCOL_LOW, Hello
 from loom.workers.secrets import secret_reader
+from loom.workers.signer import Signer
 from loom.workers.spool import FileSpool
 from loom.workers.stub import FAMILY, Stub
 
@@ -60,6 +61,11 @@ def work(post: Post) -> int:
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return UNUSABLE
+    try:
+        signer = Signer(post.name, post.state)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return UNUSABLE
     sandboxes, harnesses, families = _abilities(shared_files=post.shared_files)
     hello = Hello(
         worker=post.name,
@@ -71,6 +77,7 @@ def work(post: Post) -> int:
         pid=os.getpid(),
         labels=post.labels,
         token=post.token,
+        key=signer.line,
         sandboxes=sandboxes,
         harnesses=harnesses,
         families=families,
@@ -78,7 +85,7 @@ def work(post: Post) -> int:
     log("started", slots=post.slots, endpoint=post.endpoint)
     secret = secret_reader(os.environ, post.secrets_file)
     make = _executor_maker(post.state, secret, boot, host)
-    loop = Loop(hello, post.endpoint, FileSpool(post.state / "spool"), make, stub, log, post.link)
+    loop = Loop(hello, post.endpoint, FileSpool(post.state / "spool"), make, stub, log, link=post.link, signer=signer)
     code = loop.run()
     if code and post.link.far:
         sys.stderr.write(f"error: {loop.reason}\n")

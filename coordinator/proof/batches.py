@@ -40,6 +40,14 @@ def statements(command: AttemptEnded, worker: str) -> tuple[bytes, ...]:
     )
 
 
+def key_of(line: str, worker: str) -> bool:
+    """Whether this is a verifier key of this worker's name."""
+    try:
+        return notes.verifier_key(line).name == worker
+    except ValueError:
+        return False
+
+
 def signed_by_one_of(command: AttemptEnded, worker: str, keys: Iterable[str], known: dict[bytes, bool]) -> bool:
     """Whether one of these verifier keys signed the batch that this report stands in. known: batches that were verified."""
     try:

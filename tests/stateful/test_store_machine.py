@@ -71,7 +71,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 3), person=st.booleans())
     def change_key(self, number: int, person: bool) -> None:
-        key, home = f"key{number}", self.ledger.home
+        home = self.ledger.home
+        key = f"key{number}.{sum(each.startswith(f'key{number}.') for each in home.revoked)}"
         signs = replace(PERSON, assurance="A2")
         if any(key == known for known, _ in (*home.signers, *home.hands)):
             self.ledger.about_home(c.RevokeKey(key), signs)

@@ -51,6 +51,8 @@ class Hello(Wire, frozen=True, kw_only=True, tag="Hello"):
     running: tuple[tuple[str, int], ...] = ()
     """(attempt, fence) pairs."""
     token: str = ""
+    key: str = ""
+    """Verifier key of the signatures on its reports ("" : it signs none)."""
     as_of: int = 0
     """The worker's message counter, as in Credit: a Hello that was overtaken by later words accounts for nothing."""
 

@@ -9,16 +9,22 @@ So one signature is made for the reports of one fsync, and each report can be ch
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
+from loom.workers.protocol.messages import Report
+from loom.workers.protocol.parts import Result, salted_id
+
 BATCH = 8
 """Reports under one signature at most."""
 TITLE = b"loom worker reports/1\n"
 SIGNATURE_BYTES, DIGEST_BYTES = 64, 32
+INLINE_BYTES = 256
+"""A longer output is recorded under an id (the kernel's INLINE_TEXT_BYTES; a test holds both together)."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -65,7 +71,7 @@ def statement(
             "boot": boot,
             "change": change,
             "end": end,
-            "error": error,
+            "error": "" if end == "reported" else error,  # a report that can be read has no class of error
             "fence": fence,
             "output": output,
             "statements": statements,
@@ -76,6 +82,52 @@ def statement(
             "worker": worker,
         }
     )
+
+
+def said(report: Report, worker: str) -> bytes:
+    """The statement of a report, as the worker that sends it makes it."""
+    result = report.result or Result()
+    change, usage = result.change, report.usage
+    return statement(
+        worker=worker,
+        boot=report.boot,
+        attempt=report.attempt,
+        fence=report.fence,
+        end=report.end.value,
+        error=report.error_class.value,
+        output=output_as_recorded(report, result.output),
+        subject=change.tree if change else result.tree,
+        work=change.commit if change else "",
+        change=change.digest if change else "",
+        texts=(change.diff if change else "", report.prompt, report.transcript),
+        statements=[(each.kind, each.outcome, each.output) for each in result.statements],
+        usage=(usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.calls, usage.cost_microusd),
+    )
+
+
+def output_as_recorded(report: Report, output: str) -> str:
+    """The output when it is short, else the id that it is recorded under."""
+    data = output.encode(errors="replace")
+    if len(data) <= INLINE_BYTES:
+        return data.decode()
+    return salted_id(derived_salt(drawn_salt(report), "output"), data)
+
+
+def drawn_salt(report: Report) -> bytes:
+    """What the worker drew for its texts; of a report without texts, what nobody else has."""
+    return b"".join([text.salt for text in report.texts]) or f"{report.boot}{report.attempt}".encode()
+
+
+def derived_salt(drawn: bytes, name: str) -> bytes:
+    """The salt of a text that is split out of a report: the same whenever the report comes."""
+    return hashlib.sha256(b"loom text\x00" + drawn + name.encode()).digest()[:16]
+
+
+def verifier_line(name: str, public: bytes) -> str:
+    """A public key with its name, as signed notes have them: `<name>+<key id>+<base64(1 ‖ public key)>`."""
+    typed = b"\x01" + public
+    identifier = hashlib.sha256(f"{name}\n".encode() + typed).hexdigest()[:8]
+    return f"{name}+{identifier}+{base64.b64encode(typed).decode()}"
 
 
 def batch_of(digests: Sequence[bytes]) -> bytes:

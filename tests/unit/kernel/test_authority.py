@@ -37,6 +37,8 @@ def test_keys_come_and_go() -> None:
     assert ((("ssh-a", "anna"),), (("w1-key", "w1"),)) == (home.signers, home.hands)
     home = after((c.RevokeKey("ssh-a"), SIGNING), (c.RevokeKey("w1-key"), SIGNING), home=home)
     assert ((), ()) == (home.signers, home.hands)
+    with pytest.raises(Refused, match="stays so"):
+        tick_home(home, SIGNING, c.EnrolKey("anna", PERSON, "ssh-a"), 1_000)
 
 
 @pytest.mark.parametrize(
