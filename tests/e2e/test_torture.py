@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -80,6 +81,7 @@ def test_nothing_is_lost_and_nothing_is_done_twice(loom: Cli, tmp_path: Path, mi
     for act in found["acts"]:
         assert CHECKS == [check["name"] for check in act["checks"] if check["good"]]
         assert act["tasks"] * 9 == act["steps"] > 0
+        assert re.search(r"host\d \d+", act["checks"][2]["found"]), "workers of hosts have a share in it"
     struck = {name for act in found["acts"] for name in act["faults"]}
     assert EVERYWHERE | ({CUT, FULL} if not refusal else set()) == struck
     assert [] == list(place.iterdir()), "its home is gone"

@@ -6,11 +6,11 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from loom.transports.cli.torture.relay import Link, Relays
+from loom.transports.cli.torture.ground import free_ports
+from loom.transports.cli.torture.relay import Address, Link, Relays
 
 BODY = bytes(range(256)) * 1_000
 
@@ -24,12 +24,9 @@ def relays() -> Iterator[Relays]:
 
 
 @pytest.fixture
-def echo(tmp_path: Path) -> Iterator[str]:
-    """A Unix socket that sends back what it gets, one connection after the other."""
-    path = str(tmp_path / "echo.sock")
-    listening = socket.socket(socket.AF_UNIX)
-    listening.bind(path)
-    listening.listen()
+def echo() -> Iterator[Address]:
+    """Sends back what it gets, one connection after the other."""
+    listening = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
         while True:
@@ -45,17 +42,17 @@ def echo(tmp_path: Path) -> Iterator[str]:
 
     thread = threading.Thread(target=serve)
     thread.start()
-    yield path
+    yield listening.getsockname()[:2]
     listening.shutdown(socket.SHUT_RDWR)
     listening.close()
     thread.join(5)
 
 
-def through(relays: Relays, link: Link, target: str) -> socket.socket:
-    """Connected to the target over the relay; a call that waits for five seconds has failed."""
-    address = relays.open(link, ("127.0.0.1", 0), target)
-    assert isinstance(address, tuple)
-    return socket.create_connection(address, timeout=5)
+def through(relays: Relays, link: Link, target: Address) -> socket.socket:
+    """Connected to the target over a relay of its own; a call that waits for five seconds has failed."""
+    near = ("127.0.0.1", free_ports(1))
+    relays.open(link, near, target)
+    return socket.create_connection(near, timeout=5)
 
 
 def read(connection: socket.socket, size: int) -> bytes:
@@ -65,7 +62,7 @@ def read(connection: socket.socket, size: int) -> bytes:
     return found
 
 
-def test_bytes_pass_unchanged(relays: Relays, echo: str) -> None:
+def test_bytes_pass_unchanged(relays: Relays, echo: Address) -> None:
     """There and back, also while each piece is delayed."""
     link = relays.link()
     with through(relays, link, echo) as connection:
@@ -74,7 +71,7 @@ def test_bytes_pass_unchanged(relays: Relays, echo: str) -> None:
             assert BODY == read(connection, len(BODY))
 
 
-def test_silence_holds_and_healing_lets_go(relays: Relays, echo: str) -> None:
+def test_silence_holds_and_healing_lets_go(relays: Relays, echo: Address) -> None:
     """While it is silent nothing comes and nothing breaks; what was held arrives when it is healed."""
     link = relays.link()
     with through(relays, link, echo) as connection:
@@ -90,7 +87,7 @@ def test_silence_holds_and_healing_lets_go(relays: Relays, echo: str) -> None:
         assert b"b" == read(connection, 1)
 
 
-def test_a_broken_link_breaks_connections_and_takes_new_ones(relays: Relays, echo: str) -> None:
+def test_a_broken_link_breaks_connections_and_takes_new_ones(relays: Relays, echo: Address) -> None:
     """The old connection is reset or ended; another one works."""
     link = relays.link()
     with through(relays, link, echo) as connection:
@@ -104,8 +101,8 @@ def test_a_broken_link_breaks_connections_and_takes_new_ones(relays: Relays, ech
         assert b"c" == read(again, 1)
 
 
-def test_nobody_there_is_told_by_the_end(relays: Relays, tmp_path: Path) -> None:
+def test_nobody_there_is_told_by_the_end(relays: Relays) -> None:
     """A target that does not listen ends the connection instead of holding it."""
-    nobody = str(tmp_path / "nobody.sock")
+    nobody = ("127.0.0.1", free_ports(1))
     with through(relays, relays.link(), nobody) as connection, contextlib.suppress(ConnectionError):
         assert b"" == connection.recv(1)

@@ -67,6 +67,8 @@ Tell = Callable[[str], None]
 
 def acts(plan: Plan, tell: Tell) -> list[Act]:
     """Plays them all. Whatever happens, nothing of it is left running; a home is left only of what went wrong."""
+    if plan.on_isle:
+        isle.raise_loopback()
     share_s = min(DISK_MAX_S, plan.seconds * DISK_SHARE) if plan.on_isle else 0.0
     kinds = {name: strike for name, strike in KINDS.items() if plan.on_isle or name != CUT}
     played = [_play(plan, "this disk", plan.folder, plan.seconds - share_s, kinds, tell)]

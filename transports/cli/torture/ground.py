@@ -1,8 +1,8 @@
 """The ground of the torture: a home of its own with a real coordinator, workers here and on hosts, and agents that count.
 
 One coordinator, local workers that it starts itself, and three hosts with one worker each, which the ground starts again
-when they die, as a service manager would. A host reaches the coordinator through a relay; on an isle it has a network of
-its own, and the relay is the only way: the worker's control, heartbeat and blob sockets all cross the wire.
+when they die, as a service manager would. Hosts come in by invitation, over TCP with CURVE, and every connection of theirs
+(enrolment, control, heartbeats, texts) passes relays; on an isle, each host has a network of its own besides.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -23,15 +25,20 @@ from pathlib import Path
 import psutil
 
 from loom.coordinator.client import Client
+from loom.coordinator.enrolment import secret_digest
 from loom.coordinator.home import Home
 from loom.coordinator.starting import CoordinatorFailed, Starter
+from loom.kernel.commands import InviteWorker
 from loom.transports.cli.torture.isle import Wire
 from loom.transports.cli.torture.relay import Link, Relays
+from loom.workers.protocol import Invitation, write_invitation
 
 HOSTS, LOCAL, SLOTS = 3, 2, 4
 """Hosts with one worker each, workers that the coordinator starts beside itself, attempts at once in each."""
 UNUSABLE = re.compile(r"ended with code 4:")
-SOCKETS = ("control", "ping", "blob")
+DOORS, PORTS = 4, 5
+"""Ports in a row that a coordinator listens on: those that workers use (the last is for git, which the stub's do not)."""
+JOIN_S, TOKEN_MS = 30.0, 600_000
 LEAVE_S = 20.0
 """How long everything may take to go when it is asked to."""
 LOOK_S = 0.02
@@ -51,9 +58,7 @@ class Host:
 
     name: str
     link: Link
-    endpoint: str
     wire: Wire | None
-    run: Path
     process: subprocess.Popen[bytes] | None = None
     started_s: float = -STEADY_S
 
@@ -71,6 +76,8 @@ class Ground:
     relays: Relays
     hosts: list[Host] = field(default_factory=list)
     clients: list[Client] = field(default_factory=list)
+    port: int = field(default_factory=lambda: free_ports(PORTS))
+    """The first of those that the coordinator listens on."""
     _starter: Starter | None = None
 
     @property
@@ -81,7 +88,7 @@ class Ground:
     @property
     def arguments(self) -> tuple[str, ...]:
         """Of the coordinator."""
-        counts = ("--workers", str(LOCAL), "--slots", str(SLOTS))
+        counts = ("--workers", str(LOCAL), "--slots", str(SLOTS), "--listen", f"127.0.0.1:{self.port}")
         return (*counts, "--machine-slots", "-1", "--lease-ms", str(self.lease_ms), "--idle-exit-ms", "60000")
 
     # ------------------------------------------------------------------------------------------------ coming up
@@ -100,20 +107,34 @@ class Ground:
         self.until(lambda: len(list(watcher.describe()["workers"])) >= workers, f"{workers} workers said Hello")
 
     def _host(self, number: int) -> Host:
+        """A host whose worker was let in. Where it is, the coordinator's ports have an address of this host's own."""
         wire = Wire.lay(number) if self.on_isle else None
+        near = wire.hub if wire else f"127.0.0.{number + 1}"
         link = self.relays.link()
-        run = self.own / f"h{number}"
-        run.mkdir()
-        endpoint = ""
-        for name in SOCKETS if wire else SOCKETS[:1]:
-            target = self.home.endpoint(name).removeprefix("ipc://")
-            address = self.relays.open(link, (wire.hub if wire else "127.0.0.1", 0), target)
-            endpoint = endpoint or f"tcp://{address[0]}:{address[1]}"
-            if wire:  # what the host sees at the places of the coordinator's sockets
-                self.relays.open(link, str(run / Path(target).name), address, there=wire.namespace)
-        if wire:
-            endpoint = self.home.endpoint("control")
-        return Host(f"host{number}", link, endpoint, wire, run)
+        for port in range(self.port, self.port + DOORS):
+            self.relays.open(link, (near, port), ("127.0.0.1", port))
+        host = Host(f"host{number}", link, wire)
+        with (self.own / f"{host.name}.log").open("ab") as log:
+            command = self._command(host, "--only-join", "--name", host.name)
+            subprocess.run(command, input=self._token(near), stdout=log, stderr=log, timeout=JOIN_S, check=True)
+        return host
+
+    def _token(self, near: str) -> bytes:
+        """An invitation that works once, for a host that knows the coordinator by this address."""
+        secret, until_ms = secrets.token_urlsafe(16), time.time_ns() // 1_000_000 + TOKEN_MS
+        client = self.clients[0]
+        client.call(InviteWorker(secret_digest(secret), until_ms, ()))
+        listen = client.describe()["listen"]
+        enrol = f"tcp://{near}:{listen['ports']['enrol']}"
+        return write_invitation(
+            Invitation(server=listen["key"], enrol=enrol, secret=secret, until_ms=until_ms)
+        ).encode()
+
+    def _command(self, host: Host, *options: str) -> list[str]:
+        state = self.home.spool / host.name
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "loom.workers.remote", "--state", str(state), "--slots", str(SLOTS), *options]
+        return list(host.wire.command(*command)) if host.wire else command
 
     def client(self) -> Client:
         """A client that starts the coordinator when none runs."""
@@ -122,18 +143,14 @@ class Ground:
         return client
 
     def _start(self, host: Host) -> None:
-        state = self.home.spool / host.name
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "loom.workers", "--endpoint", host.endpoint, "--name", host.name]
-        command += ["--slots", str(SLOTS), "--state", str(state), "--token-file", str(self.home.keys / "worker.token")]
-        if host.wire:
-            run = Path(self.home.endpoint("control").removeprefix("ipc://")).parent
-            mount = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
-            inner = ("unshare", "--mount", "--", "sh", "-c", mount, "sh", str(host.run), str(run), *command)
-            command = list(host.wire.command(*inner))
         with (self.own / f"{host.name}.log").open("ab") as log:
             host.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.own, start_new_session=True
+                self._command(host),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.own,
+                start_new_session=True,
             )
         host.started_s = time.monotonic()
 
@@ -250,6 +267,19 @@ def _words(process: psutil.Process) -> list[str]:
         return [] if process.status() == psutil.STATUS_ZOMBIE else process.cmdline()
     except psutil.Error:
         return []
+
+
+def free_ports(count: int) -> int:
+    """The first of so many ports in a row that nobody listens on. Raises OSError."""
+    for first in range(20_000 + secrets.randbelow(20_000), 60_000, count):
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise OSError(f"no {count} ports in a row are free")
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:

@@ -9,14 +9,12 @@ Python 3.11 has no setns: it is called through the C library (setns(2), unshare(
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import shutil
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,23 +61,6 @@ def _unshare() -> list[str]:
 
 def _network() -> str:
     return os.readlink("/proc/self/ns/net") if Path("/proc/self/ns/net").exists() else ""
-
-
-@contextlib.contextmanager
-def within(namespace: int) -> Iterator[None]:
-    """This thread in another network namespace (-1: where it is); sockets made here belong to it. Raises OSError."""
-    if namespace < 0:
-        yield
-        return
-    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        _setns(namespace)
-        try:
-            yield
-        finally:
-            _setns(here)
-    finally:
-        os.close(here)
 
 
 def _setns(namespace: int) -> None:
@@ -147,6 +128,11 @@ def _new_namespace() -> int:
         os.close(here)
 
 
+def raise_loopback() -> None:
+    """The isle's own: a new network's is down. Raises CalledProcessError."""
+    _tool("ip", "link", "set", "lo", "up")
+
+
 def small_disk(folder: Path, size_bytes: int) -> None:
     """A file system of this size at a folder. Raises CalledProcessError."""
     folder.mkdir(mode=0o700, parents=True)
@@ -160,21 +146,3 @@ def free_disk(folder: Path) -> None:
 
 def _tool(*words: str) -> None:
     subprocess.run(words, check=True, capture_output=True, timeout=TOOL_S)
-
-
-def listen(namespace: int, address: tuple[str, int] | str) -> socket.socket:
-    """A listening socket there: TCP for (host, port), else a Unix socket at a path."""
-    with within(namespace):
-        made = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET, socket.SOCK_STREAM)
-    made.bind(address)
-    made.listen()
-    made.setblocking(False)
-    return made
-
-
-def dial(namespace: int, address: tuple[str, int] | str) -> socket.socket:
-    """A socket there that may be connected to the address."""
-    with within(namespace):
-        made = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET, socket.SOCK_STREAM)
-    made.setblocking(False)
-    return made

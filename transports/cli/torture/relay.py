@@ -1,4 +1,4 @@
-"""A relay between workers and the coordinator that can be slow, silent, or break: byte for byte, over TCP and Unix sockets.
+"""A relay between workers and the coordinator that can be slow, silent, or break: TCP, byte for byte.
 
 Every connection of a host passes its `Link`. A slow link holds each piece back; a silent one holds everything and tells
 nobody (what a dead switch does); `drop` breaks the connections where they stand, perhaps in the middle of a message.
@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import threading
 from collections.abc import Coroutine
 from typing import TypeVar
-
-from loom.transports.cli.torture import isle
 
 PIECE_BYTES = 16 * 1024
 DIAL_S = 10.0
 CLOSE_S = 5.0
 
-Address = tuple[str, int] | str
-"""(host, port), or the path of a Unix socket."""
+Address = tuple[str, int]
+"""(host, port)."""
 T = TypeVar("T")
 
 
@@ -81,34 +78,22 @@ class Relays:
     def link(self) -> Link:
         return Link(self._loop)
 
-    def open(self, link: Link, address: Address, target: Address, *, at: int = -1, there: int = -1) -> Address:
-        """Listens at an address (in the namespace `at`) and passes on to the target (dialled in the namespace `there`).
-
-        Returns the address with the port that the system chose.
-        """
-        listening = isle.listen(at, address)
-        where: Address = address if isinstance(address, str) else listening.getsockname()[:2]
+    def open(self, link: Link, near: Address, target: Address) -> None:
+        """Listens at an address and passes on to the target. Raises OSError."""
 
         async def taken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._passed(link, reader, writer, target, there)
+            await self._passed(link, reader, writer, target)
 
         async def serve() -> None:
-            self._servers.append(await asyncio.start_server(taken, sock=listening))
+            self._servers.append(await asyncio.start_server(taken, *near))
 
         self._run(serve())
-        return where
 
     async def _passed(
-        self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: Address, there: int
+        self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: Address
     ) -> None:
         try:
-            far = isle.dial(there, target)
-            try:
-                await asyncio.wait_for(self._loop.sock_connect(far, target), DIAL_S)
-            except BaseException:
-                far.close()
-                raise
-            far_reader, far_writer = await _streams(far)
+            far_reader, far_writer = await asyncio.wait_for(asyncio.open_connection(*target), DIAL_S)
         except (OSError, TimeoutError):
             writer.transport.abort()  # who is not there does not answer
             return
@@ -134,12 +119,3 @@ class Relays:
 
     def _run(self, work: Coroutine[object, object, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(CLOSE_S)
-
-
-async def _streams(connected: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Of a socket that is connected already; whether TCP or Unix."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    protocol = asyncio.StreamReaderProtocol(reader)
-    transport, _ = await loop.create_connection(lambda: protocol, sock=connected)
-    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)

@@ -20,6 +20,7 @@ ATTEMPTS = (
     "SELECT spawn.spawn || '#' || attempt.number, attempt.fence, spawn.spawn, attempt.end, attempt.ended_ms"
     " FROM attempt JOIN spawn ON spawn.id = attempt.spawn"
 )
+BY_WHOM = "SELECT worker, count(*) FROM attempt WHERE end = 'reported' GROUP BY worker ORDER BY worker"
 UNFINISHED = "SELECT task || ': ' || status FROM task WHERE status != 'done' OR verdict != 'accepted'"
 UNSETTLED = "SELECT spawn || ': ' || status FROM spawn WHERE status != 'settled'"
 
@@ -85,7 +86,8 @@ def _settled_once(ground: Ground, storm: Storm, attempts: list[Attempt]) -> Chec
     wrong += [f"{spawn} was settled {count} times" for spawn, count in reported.items() if count != 1]
     if len(reported) != storm.submitted * CALLS:
         wrong.append(f"{len(reported)} steps are settled, not {storm.submitted * CALLS}")
-    return Check("each step settled once", f"{len(reported)} steps", tuple(wrong))
+    by_whom = ", ".join(f"{worker} {count}" for worker, count in ground.rows(BY_WHOM))
+    return Check("each step settled once", f"{len(reported)} steps: {by_whom}", tuple(wrong))
 
 
 def _counted(ground: Ground, attempts: list[Attempt]) -> Check:
