@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("loom.transports.cli.look:show", "see"),
     "log": ("loom.transports.cli.log:log", "see"),
     "diff": ("loom.transports.cli.look:diff", "see"),
+    "why": ("loom.transports.cli.why:why", "see"),
     "gates": ("loom.transports.cli.gates:gates", "decide"),
     "answer": ("loom.transports.cli.gates:answer", "decide"),
     "pause": ("loom.transports.cli.control:pause", "decide"),
