@@ -23,7 +23,7 @@ EVERY_MS = 1_000
 class Notary:
     """Keeps checkpoints of one home's log."""
 
-    def __init__(self, key: LogKey, store: Store, log: Callable[..., None]) -> None:
+    def __init__(self, key: LogKey, store: Store, log: Callable[..., None] = lambda action, **fields: None) -> None:
         self._key, self._store, self._log = key, store, log
         self._public = notes.verifier_key(key.public)
         self._size = store.checkpointed()

@@ -26,6 +26,7 @@ from loom.coordinator.keys import (
     write_public,
 )
 from loom.coordinator.proof import notes
+from loom.coordinator.proof.notary import Notary
 from loom.coordinator.proof.rotating import rotation_text
 
 NEXT_KEY = "log.key.next"
@@ -68,6 +69,7 @@ def rotate(home: Home, *, version: str) -> str:
             opened.notary.sign(opened.core.head.edge, now_ms)
             found(opened.core, RotateLogKey(log_key=new.public, note=note), now_ms)
             settle(home.keys, new.public)
+            Notary(new, opened.core.store).sign(opened.core.head.edge, now_ms)
         finally:
             opened.core.store.close()
     return new.public
