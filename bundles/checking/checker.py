@@ -59,7 +59,9 @@ class Report:
         return tuple(name for name in PROPERTIES if name not in refuted)
 
 
-def check(bundle: Bundle, seen: Callable[[Row], None] = lambda row: None, clock: Callable[[], float] = time.monotonic) -> Report:
+def check(
+    bundle: Bundle, seen: Callable[[Row], None] = lambda row: None, clock: Callable[[], float] = time.monotonic
+) -> Report:
     """Explore all of a bundle. seen: is told of each graph as it is done. clock: seconds, for the figures only."""
     begun = clock()
     atlas = Atlas(narrowed(bundle))
@@ -80,12 +82,8 @@ def check(bundle: Bundle, seen: Callable[[Row], None] = lambda row: None, clock:
     by_name = {(graph.flow, graph.preset): graph for graph in graphs}
     for refutation in (*unreached(atlas, graphs), *unruled(atlas, graphs)):
         found.append((by_name.get((refutation.flow, refutation.preset), graphs[0]), refutation))
-    traces = tuple(
-        Trace(refutation, given(atlas, graph, refutation, bundle)) for graph, refutation in _shortest(found)
-    )
-    return Report(
-        tuple(rows), traces, overleapt(atlas.bundle, graphs), len(atlas.spots), atlas.ticks, clock() - begun
-    )
+    traces = tuple(Trace(refutation, given(atlas, graph, refutation, bundle)) for graph, refutation in _shortest(found))
+    return Report(tuple(rows), traces, overleapt(atlas.bundle, graphs), len(atlas.spots), atlas.ticks, clock() - begun)
 
 
 def _shortest(found: list[tuple[Graph, Refutation]]) -> Iterator[tuple[Graph, Refutation]]:

@@ -215,7 +215,7 @@ def _measured(agent: Agent) -> Iterator[Report]:
     """What an unreadable report leaves: what was measured, and the work. Of all others nothing: that is no deed."""
     if agent.capability is Capability.EDIT:
         names = sorted(measure.fact for measure in agent.measures)
-        alphabets = dict((measure.fact, measure.values) for measure in agent.measures)
+        alphabets = {measure.fact: measure.values for measure in agent.measures}
         for values in product(*(alphabets[name] for name in names)):
             yield from (Report("", tuple(zip(names, values, strict=True)), fresh=fresh) for fresh in (True, False))
 
@@ -228,7 +228,9 @@ def _checks_asked(guards: Iterable[Guard]) -> tuple[str, ...]:
 # ----------------------------------------------------------------------------------------------------------- commands
 
 
-def command(deed: Deed, task: TaskState, agents: Mapping[str, Agent], mark: str = "") -> tuple[Principal, c.TaskCommand]:
+def command(
+    deed: Deed, task: TaskState, agents: Mapping[str, Agent], mark: str = ""
+) -> tuple[Principal, c.TaskCommand]:
     """The command that does the deed to this task, and who gives it. An attempt that is to end runs. mark: makes what is
     new in it another one than what was new before."""
     match deed:

@@ -8,13 +8,13 @@ done both ways: the same tick, from the same place, with the counter at its limi
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from loom.bundles.checking.deeds import Answers, Cancels, Deed, RunsOut, World, command
-from loom.bundles.checking.places import NOW_MS, PERSON, SUBJECT, TASK, UNCAPPED, WORK, Ghost, Map, Spot, blocker
+from loom.bundles.checking.places import NOW_MS, PERSON, SUBJECT, TASK, UNCAPPED, Ghost, Map, Spot, blocker
 from loom.kernel import commands as c
 from loom.kernel import events as e
 from loom.kernel.copying import copier
@@ -209,7 +209,9 @@ class Atlas:
         asks = self._asks(task, taken)
         pressed: list[tuple[Pressure, TaskState, Callable[..., Any]]] = []
         if any(isinstance(event, e.Reworked) and event.counted for event in taken.events):
-            pressed.append((Pressure.ROUNDS, _copy(task, caps=replace(UNCAPPED, rounds=1), spent=Spent(rounds=1)), ask_directly))
+            pressed.append(
+                (Pressure.ROUNDS, _copy(task, caps=replace(UNCAPPED, rounds=1), spent=Spent(rounds=1)), ask_directly)
+            )
             pressed.append((Pressure.STALL, _copy(task, stalls=self._stalled), ask_directly))
         if asked:
             pressed.append((Pressure.SILENCE, task, _silent))

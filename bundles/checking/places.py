@@ -157,7 +157,7 @@ class Map:
             caps=HELD_BACK if held else UNCAPPED,
             spent=Spent(rounds=1) if held else Spent(),
             fence=1,
-            wakes=tuple([*([("gate", NOW_MS + GATE_WAIT_MS)] if gate is not None else []), *wakes]),
+            wakes=(*([("gate", NOW_MS + GATE_WAIT_MS)] if gate is not None else []), *wakes),
         )
 
     def _withheld(self, task: TaskState) -> frozenset[str]:
@@ -256,7 +256,6 @@ def blocker(agent: str, origin: Origin, mark: str = "") -> FindingReport:
     """A blocker of an agent. mark: tells one from another, so that a later one is no stall."""
     key = f"{agent}.{origin}{mark}"
     return FindingReport(Severity.BLOCKING, "model", Place(), NO_TEXT, NO_TEXT, NO_TEXT, key, key, origin)
-
 
 
 def blank(bundle: Bundle) -> TaskState:

@@ -162,7 +162,9 @@ def _loops(ways: Ways) -> Found:
             round_ = ways.within(edge.to, place, unbounded)
             if round_ is not None:
                 stage = ways.atlas.spots[place].task.stage
-                sentence = f"stage {stage} comes round again and again, without a person and without a budget that ends it"
+                sentence = (
+                    f"stage {stage} comes round again and again, without a person and without a budget that ends it"
+                )
                 yield "", sentence, (*ways.to(place), edge, *round_)
                 return
 
@@ -172,7 +174,11 @@ def _accepting(ways: Ways) -> Iterator[tuple[int, Edge, str]]:
     for place in ways.graph.places:
         for edge in ways.graph.edges.get(place, ()):
             if edge.passed.accepted is not None:
-                yield place, edge, edge.passed.stages[-1][0] if edge.passed.stages else ways.atlas.spots[place].task.flow
+                yield (
+                    place,
+                    edge,
+                    edge.passed.stages[-1][0] if edge.passed.stages else ways.atlas.spots[place].task.flow,
+                )
 
 
 def _unfounded(ways: Ways) -> Found:
@@ -181,7 +187,9 @@ def _unfounded(ways: Ways) -> Found:
     for place, edge, flow in _accepting(ways):
         ghost = edge.passed.accepted
         assert ghost is not None
-        needed = [kind for stage in atlas.rules.flows[flow].stages if isinstance(stage, Finalize) for kind in stage.needs]
+        needed = [
+            kind for stage in atlas.rules.flows[flow].stages if isinstance(stage, Finalize) for kind in stage.needs
+        ]
         deciding = atlas.map.deciding(flow)
         unsigned = [name for name in deciding if name not in ghost.signed]
         needed += [kind for name in unsigned for kind in roles[name].floor or ()]
@@ -295,7 +303,9 @@ def _unreached(atlas: Atlas, graphs: Sequence[Graph], flow: str, what: str, agen
         for place in graph.places:
             for edge in graph.edges.get(place, ()):
                 if agent and agent in edge.passed.skipped and any(at == flow for at, _ in edge.passed.stages):
-                    return Refutation("unreachable", graph.flow, graph.preset, sentence, Ways(atlas, graph).by(place, edge))
+                    return Refutation(
+                        "unreachable", graph.flow, graph.preset, sentence, Ways(atlas, graph).by(place, edge)
+                    )
     return Refutation("unreachable", flow, atlas.bundle.default_preset, sentence, ())
 
 
@@ -324,13 +334,17 @@ def _to_gate(atlas: Atlas, graphs: Sequence[Graph], preset: str, role: str, sent
 def overleapt(bundle: Bundle, graphs: Sequence[Graph]) -> tuple[str, ...]:
     """What an author should know: gates that a guard skips although their role is a person's under some preset."""
     found: dict[tuple[str, str], list[str]] = {}
-    gates = {(flow.name, stage.name): stage for flow in bundle.flows for stage in flow.stages if isinstance(stage, Gate)}
+    gates = {
+        (flow.name, stage.name): stage for flow in bundle.flows for stage in flow.stages if isinstance(stage, Gate)
+    }
     for graph in graphs:
         policies = effective(bundle, graph.preset, ())
         for edges in graph.edges.values():
             for edge in edges:
                 for at in edge.passed.overleapt:
-                    if get(policies, gates[at].role, "") == Policy.HUMAN and graph.preset not in found.setdefault(at, []):
+                    if get(policies, gates[at].role, "") == Policy.HUMAN and graph.preset not in found.setdefault(
+                        at, []
+                    ):
                         found[at].append(graph.preset)
     return tuple(
         f"gate {stage} of flow {flow} is skipped by its guard, also under {', '.join(presets)}, where role "

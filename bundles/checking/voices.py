@@ -109,7 +109,8 @@ class Ear:
 
     def __post_init__(self) -> None:
         self.sights = sights(self.bundle)
-        self.voices = voices(self.bundle)
+        asked = {atom for sight in self.sights.values() for guard in sight.guards for atom in atoms(guard)}
+        self.voices = tuple(voice for voice in voices(self.bundle) if any(voice.settles(atom) for atom in asked))
 
     def hear(self, node: Node, heard: Heard) -> Heard:
         """What stands for all that is the same to this stage and to every later one."""
@@ -206,7 +207,9 @@ def settles(voice: Voice, said: Heard) -> Known:
 def fingerprint(voice: Voice, asked: Questions, said: Heard) -> Print:
     """What is left of the guards when all of it is there, when a person waives its block, and when a part is forgotten."""
     standing, ever = asked
-    waived = tuple((kind, WAIVED, True) if outcome == BLOCK else (kind, outcome, own) for kind, outcome, own in said.shown)
+    waived = tuple(
+        (kind, WAIVED, True) if outcome == BLOCK else (kind, outcome, own) for kind, outcome, own in said.shown
+    )
     return (
         _left(voice, standing, said),
         _left(voice, standing, Heard(said.words, said.facts, waived)),
@@ -242,10 +245,9 @@ def _apart(found: list[Voice]) -> tuple[Voice, ...]:
     """Voices that write the same thing are joined."""
     apart: list[Voice] = []
     for voice in found:
-        same = [one for one in apart if one.facts & voice.facts or one.kinds & voice.kinds or one.words & voice.words]
-        for one in same:
+        whole = voice
+        for one in [one for one in apart if one.facts & voice.facts or one.kinds & voice.kinds]:
             apart.remove(one)
-            voice = voice.joined(one)
-        apart.append(voice)
+            whole = whole.joined(one)
+        apart.append(whole)
     return tuple(apart)
-

@@ -13,7 +13,21 @@ from loom.bundles.alphabets import agents_of
 from loom.bundles.checking.residues import atoms, brought
 from loom.bundles.paths import moves_of
 from loom.kernel.facts import Any, Guard, Said
-from loom.kernel.flow import Bundle, Conclude, Fanout, Finalize, Flow, Gate, Goto, Rework, Role, Rule, Spawn, Stage, Step
+from loom.kernel.flow import (
+    Bundle,
+    Conclude,
+    Fanout,
+    Finalize,
+    Flow,
+    Gate,
+    Goto,
+    Rework,
+    Role,
+    Rule,
+    Spawn,
+    Stage,
+    Step,
+)
 from loom.kernel.values import Capability
 
 T = TypeVar("T")
@@ -26,9 +40,9 @@ AT_THE_END = frozenset({"VerdictReached", "TaskClosed"})
 @dataclass(frozen=True)
 class Sight:
     """What counts from one stage on. guards: what may still be asked. fresh: agent → those of them that may be asked before a
-    rework has let its word be forgotten. ever: agent → those that may be asked of what it says before it says it anew, where
-that is less than all. speaking: the agents that may still report. opaque: a function of the bundle may
-    still look at all of it."""
+        rework has let its word be forgotten. ever: agent → those that may be asked of what it says before it says it anew, where
+    that is less than all. speaking: the agents that may still report. opaque: a function of the bundle may
+        still look at all of it."""
 
     guards: tuple[Guard, ...]
     fresh: Mapping[str, tuple[Guard, ...]]
@@ -101,7 +115,9 @@ def sights(bundle: Bundle) -> Mapping[Node, Sight]:
     }
 
 
-def _gathered(nodes: list[Node], ways: Mapping[Node, tuple[Node, ...]], own: Mapping[Node, frozenset[T]]) -> dict[Node, frozenset[T]]:
+def _gathered(
+    nodes: list[Node], ways: Mapping[Node, tuple[Node, ...]], own: Mapping[Node, frozenset[T]]
+) -> dict[Node, frozenset[T]]:
     """What each node and all behind it have."""
     found = dict(own)
     moved = True
@@ -119,12 +135,15 @@ def _mentioned(bundle: Bundle, guards: tuple[Guard, ...]) -> Iterator[tuple[str,
     """The agents whose word is asked, each with its last place in each flow."""
     names = {atom.agent for guard in guards for atom in atoms(guard) if isinstance(atom, Said)}
     for agent in sorted(names):
-        yield agent, {
-            flow.name: place
-            for flow in bundle.flows
-            for place, stage in enumerate(flow.stages)
-            if agent in agents_of(stage)
-        }
+        yield (
+            agent,
+            {
+                flow.name: place
+                for flow in bundle.flows
+                for place, stage in enumerate(flow.stages)
+                if agent in agents_of(stage)
+            },
+        )
 
 
 def _asked(stage: Stage, roles: Mapping[str, Role]) -> Iterator[Guard]:
@@ -157,12 +176,15 @@ def _freshly_told(bundle: Bundle) -> Iterator[tuple[str, dict[Node, tuple[Guard,
     asked on leaving them: its facts are new then."""
     for agent in bundle.agents:
         if agent.capability is Capability.EDIT or agent.makes:
-            yield agent.name, {
-                (flow.name, stage.name): tuple(option.when for option in stage.on)
-                for flow in bundle.flows
-                for stage in flow.stages
-                if isinstance(stage, Spawn) and stage.agent == agent.name and stage.when is None
-            }
+            yield (
+                agent.name,
+                {
+                    (flow.name, stage.name): tuple(option.when for option in stage.on)
+                    for flow in bundle.flows
+                    for stage in flow.stages
+                    if isinstance(stage, Spawn) and stage.agent == agent.name and stage.when is None
+                },
+            )
 
 
 def _asked_at(rule: Rule, stage: Stage) -> bool:

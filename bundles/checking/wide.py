@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from loom.bundles.checking.residues import atoms
 from loom.bundles.checking.ways import sights
-from loom.kernel.facts import Said, Shown
-from loom.kernel.flow import Agent, Bundle, Fanout, Flow, Guard, Member
+from loom.kernel.facts import Guard, Said, Shown
+from loom.kernel.flow import Agent, Bundle, Fanout, Flow, Member
 from loom.kernel.values import REVIEW
 
 FEW = 3

@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "keys": ("loom.transports.cli.keys:keys", "set up"),
     "backup": ("loom.transports.cli.keep:backup", "set up"),
     "restore": ("loom.transports.cli.keep:restore", "set up"),
+    "bundle": ("loom.transports.cli.bundle:bundle", "prove"),
     "projects": ("loom.transports.cli.projects:projects", "set up"),
     "models": ("loom.transports.cli.models:models", "set up"),
     "secrets": ("loom.transports.cli.secrets:secrets", "set up"),

@@ -27,12 +27,37 @@ MAX_SHOWN = 400
 @click.option("--all", "everything", is_flag=True, help="Everything in this home.")
 @click.option("--history", metavar="FILE", default="", help="The runs of a history file, instead of a home's.")
 @click.option("--save", metavar="FILE", default="", help="Keep what was replayed as a history file.")
+@click.option(
+    "--commands", metavar="FILE", default="", help="Play the commands of a trace (loom bundle check --trace FILE)."
+)
+@click.option(
+    "--bundle",
+    metavar="REF",
+    default="",
+    help="With --commands: play them with this bundle, whatever the trace was made with.",
+)
 @as_json
 @click.pass_context
-def replay(context: click.Context, task: str | None, everything: bool, history: str, save: str, as_json: bool) -> int:
+def replay(
+    context: click.Context,
+    *,
+    task: str | None,
+    everything: bool,
+    history: str,
+    save: str,
+    commands: str,
+    bundle: str,
+    as_json: bool,
+) -> int:
     """Derive every decision of TASK again from its commands, and compare it with the record, byte for byte."""
-    if bool(task) + everything + bool(history) != 1:
-        raise UsageProblem("Name one task, --all, or --history FILE.", "loom tasks")
+    if bool(task) + everything + bool(history) + bool(commands) != 1:
+        raise UsageProblem("Name one task, --all, --history FILE, or --commands FILE.", "loom tasks")
+    if (bundle and not commands) or (save and commands):
+        raise UsageProblem("--bundle goes with --commands, and --save with the others.")
+    if commands:
+        from loom.transports.cli.playing import play
+
+        return play(Path(commands), bundle, as_json=as_json)
     from loom.transports.replaying import replayed_runs
 
     wanted, opened = _runs(context, task, history)
