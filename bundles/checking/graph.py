@@ -139,6 +139,18 @@ class Atlas:
                     queue.append(edge.to)
         return graph
 
+    def every_edge(self, place: int, preset: str) -> tuple[Edge, ...]:
+        """All that can happen at a place, what leads nowhere else, too: also from a place that no graph has, on the way
+        between two that one has."""
+        task = self._under(place, effective(self.bundle, preset, ()))
+        deeds = tuple(self.world.deeds(self.spots[place].task, everything=True))
+        edges = [edge for deed in deeds for edge in self._done(place, task, deed)[0]]
+        if RunsOut() in deeds and isinstance(held := self._tick(task, RunsOut(), ask_directly), Tick):
+            waiting = _copy(held.task, now_ms=NOW_MS)
+            more = (deed for deed in self.world.deeds(waiting, everything=True) if not isinstance(deed, RunsOut))
+            edges += [edge for deed in more for edge in self._done(place, waiting, deed)[0]]
+        return tuple(edges)
+
     def start(self, flow: str, policies: Pairs) -> int:
         """The place where a task begins."""
         asked = replace(submission(self.bundle, flow), policies=tuple(p for p in policies if p[0] in self._roles))

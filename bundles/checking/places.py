@@ -132,8 +132,9 @@ class Map:
         gate = task.gate
         if parked is not None and parked.code is ParkCode.WALL and working:
             parked = gate = None
+        told = any(state.status is SpawnStatus.SETTLED for state in task.spawns)
         withheld = self._withheld(task) if parked is None else frozenset()
-        heard = self.ear.hear((task.flow, task.stage), _heard(task, withheld))
+        heard = self.ear.hear((task.flow, task.stage), _heard(task, withheld), told=told)
         findings = tuple(_findings(task, withheld))
         walled = task.verdict is Verdict.NONE and not (parked and parked.code is ParkCode.WALL)
         wakes = [("wall", NOW_MS + TASK_WALL_MS)] if walled else []

@@ -125,7 +125,10 @@ def _dead_ends(ways: Ways) -> Found:
             yield "objection", f"{rules} objects at {task.stage}; nothing that is offered ({offered}) leads on", way
             return
     asked = [place for place in dead if spots[place].task.gate is not None]
-    for place in asked or dead:
+    far = sorted(
+        asked or dead, key=lambda place: -ways.atlas.rules.stages[spots[place].task.flow, spots[place].task.stage]
+    )
+    for place in far:  # the farthest stage is the one that cannot be got past
         task = spots[place].task
         why = f"parked ({task.parked.code})" if task.parked else "at its gate" if task.gate else "at work"
         yield "", f"from stage {task.stage}, {why}, no way leads to an end but giving up", ways.to(place)

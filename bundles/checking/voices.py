@@ -89,6 +89,8 @@ SILENCE = Heard()
 Guards = tuple[Residue, ...]
 Questions = tuple[Guards, Guards]
 """What may be asked of a voice while its words stand; and what may be asked of it at all."""
+Moment = tuple[Sight, bool]
+"""What is in sight, and whether the agent of the stage has reported."""
 Fixed = tuple[tuple[Voice, Heard], ...]
 """Voices that never speak again, with what they said."""
 Print = tuple[Guards, ...]
@@ -102,8 +104,8 @@ class Ear:
     bundle: Bundle
     sights: Mapping[Node, Sight] = field(init=False)
     voices: tuple[Voice, ...] = field(init=False)
-    _heard: dict[tuple[Sight, Heard], Heard] = field(init=False, default_factory=dict)
-    _asked: dict[tuple[Voice, Sight, Fixed], Questions] = field(init=False, default_factory=dict)
+    _heard: dict[tuple[Sight, bool, Heard], Heard] = field(init=False, default_factory=dict)
+    _asked: dict[tuple[Voice, Moment, Fixed], Questions] = field(init=False, default_factory=dict)
     _stands: dict[tuple[Voice, Questions, Heard], Heard] = field(init=False, default_factory=dict)
     _first: dict[tuple[Voice, Questions, Print], Heard] = field(init=False, default_factory=dict)
 
@@ -112,21 +114,21 @@ class Ear:
         asked = {atom for sight in self.sights.values() for guard in sight.guards for atom in atoms(guard)}
         self.voices = tuple(voice for voice in voices(self.bundle) if any(voice.settles(atom) for atom in asked))
 
-    def hear(self, node: Node, heard: Heard) -> Heard:
-        """What stands for all that is the same to this stage and to every later one."""
-        sight = self.sights[node]
-        found = self._heard.get((sight, heard))
+    def hear(self, node: Node, heard: Heard, *, told: bool) -> Heard:
+        """What stands for all that is the same to this stage and to every later one. told: the stage's agent has reported."""
+        key = (self.sights[node], told, heard)
+        found = self._heard.get(key)
         if found is None:
-            found = self._heard[sight, heard] = self._hear(sight, heard)
+            found = self._heard[key] = self._hear(*key)
         return found
 
-    def _hear(self, sight: Sight, heard: Heard) -> Heard:
+    def _hear(self, sight: Sight, told: bool, heard: Heard) -> Heard:
         if sight.opaque:
             return heard
         fixed: list[tuple[Voice, Heard]] = []
         result = SILENCE
         for voice in self.voices:
-            said = self._standing(voice, sight, tuple(fixed), heard.of(voice))
+            said = self._standing(voice, (sight, told), tuple(fixed), heard.of(voice))
             result = result.beside(said)
             if voice.lasting and voice.speakers.isdisjoint(sight.speaking):  # never written again: put in for good
                 fixed.append((voice, said))
@@ -139,14 +141,14 @@ class Ear:
         result = SILENCE
         for voice in self.voices:
             if agent in voice.speakers:
-                result = result.beside(self._standing(voice, sight, (), heard.of(voice)))
+                result = result.beside(self._standing(voice, (sight, True), (), heard.of(voice)))
         return result
 
-    def _standing(self, voice: Voice, sight: Sight, fixed: Fixed, said: Heard) -> Heard:
+    def _standing(self, voice: Voice, at: Moment, fixed: Fixed, said: Heard) -> Heard:
         """The first that was met of what is the same; silence, if that is the same, too."""
         if said == SILENCE:
             return SILENCE
-        asked = self._questions(voice, sight, fixed)
+        asked = self._questions(voice, at, fixed)
         if not any(asked):
             return SILENCE
         found = self._stands.get((voice, asked, said))
@@ -157,15 +159,16 @@ class Ear:
             self._stands[voice, asked, said] = found
         return found
 
-    def _questions(self, voice: Voice, sight: Sight, fixed: Fixed) -> Questions:
+    def _questions(self, voice: Voice, at: Moment, fixed: Fixed) -> Questions:
         """What may still be asked of a voice: while its words stand, and in all; with what is fixed put in."""
-        found = self._asked.get((voice, sight, fixed))
+        found = self._asked.get((voice, at, fixed))
         if found is None:
+            sight, told = at
             standing = {guard for word in voice.words for guard in sight.fresh.get(word, ())} if voice.words else set()
             ever = sight.guards
             if len(voice.speakers) == 1:
-                ever = sight.ever.get(next(iter(voice.speakers)), ever)
-            found = self._asked[voice, sight, fixed] = (
+                ever = (sight.told if told else sight.ever).get(next(iter(voice.speakers)), ever)
+            found = self._asked[voice, at, fixed] = (
                 _asked_of(voice, (guard for guard in sight.guards if guard in standing), fixed),
                 _asked_of(voice, ever, fixed),
             )
@@ -215,6 +218,7 @@ def fingerprint(voice: Voice, asked: Questions, said: Heard) -> Print:
         _left(voice, standing, Heard(said.words, said.facts, waived)),
         _left(voice, standing, Heard(said.words, said.facts)),
         _left(voice, ever, Heard((), said.facts, said.shown)),
+        _left(voice, ever, Heard((), said.facts, waived)),
         _left(voice, ever, Heard((), said.facts)),
     )
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from loom.bundles.alphabets import agents_of
 from loom.bundles.checking.residues import atoms, brought
 from loom.bundles.paths import moves_of
-from loom.kernel.facts import Any, Guard, Said
+from loom.kernel.facts import Any, Fact, Guard, Said
 from loom.kernel.flow import (
     Bundle,
     Conclude,
@@ -41,12 +41,13 @@ AT_THE_END = frozenset({"VerdictReached", "TaskClosed"})
 class Sight:
     """What counts from one stage on. guards: what may still be asked. fresh: agent → those of them that may be asked before a
         rework has let its word be forgotten. ever: agent → those that may be asked of what it says before it says it anew, where
-    that is less than all. speaking: the agents that may still report. opaque: a function of the bundle may
+    that is less than all; told: the same where it has just said it. speaking: the agents that may still report. opaque: a function of the bundle may
         still look at all of it."""
 
     guards: tuple[Guard, ...]
     fresh: Mapping[str, tuple[Guard, ...]]
     ever: Mapping[str, tuple[Guard, ...]]
+    told: Mapping[str, tuple[Guard, ...]]
     speaking: frozenset[str]
     opaque: bool
 
@@ -78,7 +79,7 @@ def sights(bundle: Bundle) -> Mapping[Node, Sight]:
             node = (flow.name, stage.name)
             rules = [rule for rule in bundle.rules if _asked_at(rule, stage)]
             nodes.append(node)
-            asked[node] = (*_asked(stage, roles), *_objecting(rules))
+            asked[node] = (*_asked(stage, roles), *_choosing(stage, bundle), *_objecting(rules))
             speaking[node] = frozenset(agents_of(stage))
             dark = isinstance(stage, Step) or any(rule.check is not None for rule in rules)
             opaque[node] = frozenset((True,)) if dark else frozenset()
@@ -97,10 +98,11 @@ def sights(bundle: Bundle) -> Mapping[Node, Sight]:
         kept = {n: tuple(w.to for w in ways[n] if w.since is None or last.get(n[0], -1) < w.since) for n in nodes}
         fresh[agent] = _gathered(nodes, kept, questions)
     ever: dict[str, dict[Node, frozenset[int]]] = {}
+    told: dict[str, dict[Node, frozenset[int]]] = {}
     for agent, own in _freshly_told(bundle):
         less = {n: questions[n] - {numbers[guard] for guard in own.get(n, ())} for n in nodes}
-        behind = _gathered(nodes, everywhere, less)
-        ever[agent] = {n: behind[n] | questions[n] for n in nodes}
+        ever[agent] = _gathered(nodes, everywhere, less)
+        told[agent] = {n: ever[agent][n] | questions[n] for n in nodes}
     heard = _gathered(nodes, everywhere, speaking)
     dark_on = _gathered(nodes, everywhere, opaque)
     return {
@@ -108,6 +110,7 @@ def sights(bundle: Bundle) -> Mapping[Node, Sight]:
             in_order(all_asked[node]),
             {agent: in_order(found[node]) for agent, found in fresh.items()},
             {agent: in_order(found[node]) for agent, found in ever.items()},
+            {agent: in_order(found[node]) for agent, found in told.items()},
             heard[node],
             bool(dark_on[node]),
         )
@@ -160,6 +163,12 @@ def _asked(stage: Stage, roles: Mapping[str, Role]) -> Iterator[Guard]:
     if isinstance(stage, Finalize):
         yield brought(stage.needs)
     yield from (option.when for option in moves_of(stage))
+
+
+def _choosing(stage: Stage, bundle: Bundle) -> Iterator[Guard]:
+    """A stage that chooses the flow asks which."""
+    if isinstance(stage, Spawn) and stage.chooses:
+        yield from (Fact(stage.chooses, flow.name) for flow in bundle.flows)
 
 
 def _objecting(rules: list[Rule]) -> Iterator[Guard]:
