@@ -69,8 +69,8 @@ def test_what_is_left_out_leads_nowhere_else(bundle: Bundle) -> None:
 def test_wide_fan_outs_are_narrowed() -> None:
     """Of siblings that are alike a few stay; those that a guard or a need asks for by name stay all."""
     flows = {flow.name: flow for flow in narrowed(registry.load("bench")).flows}
-    sizes = {name: [len(s.members) for s in flow.stages if isinstance(s, Fanout)] for name, flow in flows.items()}
-    assert {"main": [4], "fanout128": [FEW], "fanout256": [FEW], "long": []} == sizes
+    for name, expected in (("main", [4]), ("fanout128", [FEW]), ("fanout256", [FEW])):
+        assert expected == [len(stage.members) for stage in flows[name].stages if isinstance(stage, Fanout)]
 
 
 def test_figures_are_those_of_the_graphs() -> None:
