@@ -33,13 +33,14 @@ from loom.coordinator.errors import BlobMissing, HomeExposed
 from loom.coordinator.guests import Guests
 from loom.coordinator.home import Home, runtime_folder
 from loom.coordinator.inbox import Request
+from loom.coordinator.lending import GitServer, Lending, Tickets, git_secret
 from loom.coordinator.local_workers import LocalWorkers
 from loom.coordinator.machine import MACHINE_FOLDER, MAX_SIZE, OFF, MachineSlots, usual_size
 from loom.coordinator.opening import Opened
 from loom.coordinator.roster import Ends, Timing
 from loom.coordinator.rounds import Rounds
 from loom.coordinator.sessions import Sessions
-from loom.coordinator.side_sockets import Blobs, Context, Heartbeats, router
+from loom.coordinator.side_sockets import Blobs, Context, Heartbeats, Side, router
 from loom.kernel.state import HomeState
 from loom.workers.protocol import MAX_FRAME, Report, ToWorker, encode_enrol, frames, split_attempt
 
@@ -101,6 +102,7 @@ class Fabric:
             endpoint=home.endpoint("control"),
             token_file=home.keys / "worker.token",
             secrets_file=home.path / "secrets.json",
+            labels=options.labels,
             gone=self.sessions.gone,
             log=log,
         )
@@ -110,6 +112,7 @@ class Fabric:
         self._draining_ms = -1
         self._code: int | None = None
         self._doors: Doors | None = None
+        self._git: GitServer | None = None
         self._context: Context = zmq.Context()
 
     def _make_sessions(self, opened: Opened) -> Sessions:
@@ -190,8 +193,9 @@ class Fabric:
             self._locals.disown()
             if self.rounds.machine is not None:
                 self.rounds.machine.close()
-            if doors is not None:
-                doors.close()
+            for opened in (doors, self._git):
+                if opened is not None:
+                    opened.close()
             client.close(linger=500)
             control.close(linger=500)
             self._context.term()
@@ -204,6 +208,9 @@ class Fabric:
         key = server_key(self._home.keys)
         doors = Doors(self._context, self._options.listen, key, self._log)
         self.sessions.far = Ends(blob=doors.endpoint("blob"), ping=doors.endpoint("ping"))
+        self._git = GitServer(doors.address, self._home, self._log)
+        lending = Lending(git_secret(self._home.keys), self.sessions.leases.get, self._git)
+        self.sessions.lend, self._open_token = lending.lend, lending.open
 
         def home() -> HomeState:
             return self.core.head.home
@@ -218,8 +225,12 @@ class Fabric:
         self._log("listening", host=doors.address.host, port=doors.port("control"), enrol=doors.port("enrol"))
         return doors
 
-    def _sides(self, doors: Doors | None) -> tuple[Heartbeats | Blobs, ...]:
+    def _sides(self, doors: Doors | None) -> tuple[Side, ...]:
+        tickets = (
+            (Tickets(self._context, self._home.endpoint("tickets"), self._open_token, self._log),) if doors else ()
+        )
         return (
+            *tickets,
             Heartbeats(
                 self._context,
                 self._home.endpoint("ping"),
@@ -286,6 +297,8 @@ class Fabric:
         for peer, key, frame in doors.hear(doors.enrol, ENROLS):
             self.rounds.hear_enrol(peer, key, frame, mono_ms)
         doors.look()
+        if self._git is not None:
+            self._git.look(mono_ms)
 
     # ------------------------------------------------------------------------------------------------- what goes out
 
@@ -362,6 +375,7 @@ class Fabric:
         if doors is None:
             return {}
         ports = {name: doors.port(name) for name in ("control", "ping", "blob", "enrol")}
+        ports["git"] = self._git.port if self._git else 0
         return {"host": doors.address.host, "key": doors.public, "ports": ports}
 
     def _describe(self, task: str = "") -> dict[str, object]:

@@ -100,7 +100,13 @@ class Home:
 
     def check_private(self) -> None:
         """Raises HomeExposed when a key or token can be read by others."""
-        for path in (self.keys, self.keys / "log.key", self.keys / "client.token", self.keys / "server.key"):
+        for path in (
+            self.keys,
+            self.keys / "log.key",
+            self.keys / "client.token",
+            self.keys / "server.key",
+            self.keys / "git.secret",
+        ):
             if path.exists() and path.stat().st_mode & PRIVATE:
                 raise HomeExposed(f"{path} is open to other users.")
 

@@ -107,9 +107,9 @@ def spawn_of(task: TaskState, spawn: str) -> SpawnState | None:
 
 def requires_of(task: tuple[str, ...], agent: Agent) -> tuple[str, ...]:
     """The labels that a worker needs for an agent's attempt of a task with these requirements. An external effect reaches
-    what lies beside the home (a person's repository): it needs a worker there."""
+    what lies beside the home (a person's repository): it needs a worker there, whatever the work itself needed."""
     if agent.capability is Capability.ACT:
-        return (*task, *agent.requires, HOME_LABEL)
+        return (*agent.requires, HOME_LABEL)
     return (*task, *agent.requires)
 
 

@@ -83,16 +83,13 @@ class Sessions:
         self.endings = Endings(self.leases, admit=admit, has_blob=has_blob, tell=self._tell, log=log)
         self.epoch = epoch
         self._assign = assign
-        self._near = Ends(blob_endpoint, ping_endpoint)
-        self.far = Ends()  # for workers on other hosts
-        self.lend: Callable[[Assign], Assign] = lambda assign: assign
-        """An assignment as a worker on another host can carry it out."""
+        self._near, self.far = Ends(blob_endpoint, ping_endpoint), Ends()
+        self.lend: Callable[[Assign], Assign] = lambda assign: assign  # for a worker on another host
         self._log = log
         self.roster = Roster(epoch=epoch, secret=secret, token=token)
         self._out: dict[Peer, list[ToWorker]] = {}
         self._progress: list[tuple[str, Progress]] = []
-        self._ticked_ms = -1
-        self._scan_ms = 0
+        self._ticked_ms, self._scan_ms = -1, 0
 
     # ------------------------------------------------------------------------------------------ what comes in
 
@@ -239,7 +236,7 @@ class Sessions:
             self._lost(lease, sentence, len(held))
 
     def refuse(self, peer: Peer, refused: Refused) -> None:
-        """Tell a peer that has no session, and gets none."""
+        """A peer that has no session gets none."""
         self._tell(peer, refused)
 
     def expel(self, worker: str, refused: Refused) -> None:

@@ -63,7 +63,7 @@ def router(
     return socket
 
 
-class _Side(ABC):
+class Side(ABC):
     """A thread with a ROUTER, and one more for other hosts. `answer` gets a message's frames without its peer, and returns
     the frames to send back."""
 
@@ -108,7 +108,7 @@ class _Side(ABC):
         """The frames to send back; none: nothing is answered."""
 
 
-class Heartbeats(_Side):
+class Heartbeats(Side):
     """Ping → Pong, tied in by the session."""
 
     def __init__(
@@ -131,7 +131,7 @@ class Heartbeats(_Side):
         return [encode([self._ping(message) for message in messages if isinstance(message, Ping)])]
 
 
-class Blobs(_Side):
+class Blobs(Side):
     """Large texts, in and out. `allowed`: whether a token or session may."""
 
     def __init__(

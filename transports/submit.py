@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loom.coordinator.client import Client
+from loom.coordinator.offers import requires_of
 from loom.kernel.commands import AddProject
 from loom.transports import projects
 from loom.transports.asking import taken
@@ -96,7 +97,7 @@ def _check_labels(status: dict[str, Any], plan: Plan) -> None:
     back. Else its attempts would wait in a queue that nobody empties."""
     workers = [*status.get("workers", ()), *status.get("enrolled", ())]
     for agent in plan.bundle.agents if workers else ():
-        wanted = {*plan.requires, *agent.requires}
+        wanted = set(requires_of(plan.requires, agent))
         best = min((wanted - set(worker.get("labels", ())) for worker in workers), key=len)
         if best:
             raise UnavailableProblem(

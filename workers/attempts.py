@@ -178,7 +178,7 @@ class Attempt:
         calls: list[replies.Call] = []
         notes: list[str] = []
         if change is not None and assign.workspace is not None:
-            repository = await workspaces.open_repository(assign.workspace.source, mirrors=self._means.mirrors)
+            repository = await self._repository(assign.workspace)
             calls, notes = await recording.calls_for(repository, assign.workspace.commit, change.commit)
         self.notes.extend(notes)
         recording.write(Path(assign.record), self._position(ordinal), reply, calls, assign.binding.ref)
@@ -239,7 +239,7 @@ class Attempt:
 
     async def _kept(self, ref: WorkspaceRef) -> Change:
         """The change of the attempt that is repaired: base..commit, published under this attempt's ref as well."""
-        repository = await workspaces.open_repository(ref.source, mirrors=self._means.mirrors)
+        repository = await self._repository(ref)
         await ensure(repository, ref.commit, ref.base)
         tree = await repository.tree_of(ref.commit)
         shot = await describe(repository, ref.base, ref.commit, tree)
@@ -253,7 +253,7 @@ class Attempt:
         ref = self.assign.workspace
         if ref is None:
             raise HandsError(ErrorClass.PERMANENT, "checks need a workspace, the assignment names none")
-        repository = await workspaces.open_repository(ref.source, mirrors=self._means.mirrors)
+        repository = await self._repository(ref)
         sandbox = await self._sandbox()
         results = await self._checked(repository, ref.commit, sandbox, self._folder / "checks")
         self.transcript = checks.report(results)
@@ -313,6 +313,9 @@ class Attempt:
             await checks.run_setup(room, setup)
         return await workspaces.furnished(workspace)
 
+    async def _repository(self, ref: WorkspaceRef) -> workspaces.Repository:
+        return await workspaces.open_repository(ref.source, mirrors=self._means.mirrors, token=ref.token, pin=ref.pin)
+
     async def _workspace(self) -> workspaces.Workspace | None:
         ref = self.assign.workspace
         if ref is None:
@@ -320,7 +323,7 @@ class Attempt:
                 raise HandsError(ErrorClass.PERMANENT, "an editing agent needs a workspace, the assignment names none")
             return None
         if self.assign.capability == Capability.ANSWER:
-            repository = await workspaces.open_repository(ref.source, mirrors=self._means.mirrors)
+            repository = await self._repository(ref)
             await ensure(repository, ref.commit, ref.base)
             return workspaces.Workspace(repository, ref.commit, ref.base or ref.commit, self._folder, self._folder)
         return await workspaces.prepare(ref, self._folder / "work", mirrors=self._means.mirrors)
@@ -378,7 +381,7 @@ class Attempt:
         return shot.change(self._texts.add_exact(shot.diff))
 
     async def _measured(self, ref: WorkspaceRef, commit: str) -> dict[str, str]:
-        repository = await workspaces.open_repository(ref.source, mirrors=self._means.mirrors)
+        repository = await self._repository(ref)
         return await workspaces.measure(repository, self.assign.measures, base=ref.base or ref.commit, commit=commit)
 
 

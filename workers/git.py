@@ -94,8 +94,15 @@ class GitTimeout(GitError):
     """A git process reached its time limit and was killed."""
 
 
-def environment(*, protocols: str = "file", extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The whole environment of a git process. `protocols`: what it may fetch from and push to, as in GIT_ALLOW_PROTOCOL."""
+def environment(
+    *,
+    protocols: str = "file",
+    extra: Mapping[str, str] | None = None,
+    config: Sequence[tuple[str, str]] = (),
+) -> dict[str, str]:
+    """The whole environment of a git process. `protocols`: what it may fetch from and push to, as in GIT_ALLOW_PROTOCOL;
+    `config`: more configuration, which no list of processes shows."""
+    values = (*FORCED, *config)
     result = {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": os.devnull,
@@ -111,9 +118,9 @@ def environment(*, protocols: str = "file", extra: Mapping[str, str] | None = No
         "GIT_NO_LAZY_FETCH": "1",
         "GIT_NO_REPLACE_OBJECTS": "1",
         "GIT_ALLOW_PROTOCOL": protocols,
-        "GIT_CONFIG_COUNT": str(len(FORCED)),
+        "GIT_CONFIG_COUNT": str(len(values)),
     }
-    for number, (key, value) in enumerate(FORCED):
+    for number, (key, value) in enumerate(values):
         result[f"GIT_CONFIG_KEY_{number}"] = key
         result[f"GIT_CONFIG_VALUE_{number}"] = value
     result.update(extra or {})
@@ -135,6 +142,7 @@ class Git:
     cwd: Path | None = None
     protocols: str = "file"
     extra: Mapping[str, str] = field(default_factory=dict)
+    config: Sequence[tuple[str, str]] = ()
 
     async def run(
         self,
@@ -194,7 +202,7 @@ class Git:
                 "git",
                 *arguments,
                 cwd=cwd,
-                env=environment(protocols=self.protocols, extra=extra),
+                env=environment(protocols=self.protocols, extra=extra, config=self.config),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import zmq
+from msgspec import structs
+
+from loom.workers.protocol import Assign
 
 Context = zmq.Context[zmq.Socket[bytes]]
 
@@ -60,6 +63,14 @@ class Link:
         if not endpoint.startswith("tcp://*:"):
             raise ValueError(f"{endpoint!r} is no endpoint for another host")
         return f"tcp://{bracketed(self.host)}:{endpoint.rpartition(':')[2]}"
+
+    def reached(self, assign: Assign) -> Assign:
+        """The assignment with our own name for the coordinator's host in its repository's address."""
+        ref = assign.workspace
+        if not self.far or ref is None:
+            return assign
+        source = ref.source.replace("://*:", f"://{bracketed(self.host)}:", 1)
+        return structs.replace(assign, workspace=structs.replace(ref, source=source))
 
 
 def host_of(endpoint: str) -> str:

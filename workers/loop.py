@@ -194,7 +194,7 @@ class Loop:
             for action in actions:
                 match action:
                     case Start(assign):
-                        self._start(assign, now_ms)
+                        self._start(self._link.reached(assign), now_ms)
                     case Keep(report):
                         self._unkept.append(report)
                     case Forget(report):

@@ -103,6 +103,13 @@ class WorkspaceRef(Part, frozen=True, kw_only=True):
     """The commit that was judged in the round before ("" in the first): the interdiff is previous..commit."""
 
 
+class Ticket(Part, frozen=True, kw_only=True):
+    """What an attempt's token opens at the git server. repository "": nothing (any more); publish: the ref it may create."""
+
+    repository: str = ""
+    publish: str = ""
+
+
 class Input(Part, frozen=True, kw_only=True):
     """One named input of a prompt. Exactly one of `value` (JSON text or plain text) and `text` (by id) is meant."""
 

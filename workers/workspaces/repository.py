@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from loom.workers.git import Git, GitError, GitTimeout
@@ -63,19 +63,48 @@ DIFF_OPTIONS = (
 MAX_DIFF = 64 * 1024 * 1024
 """Bytes of a canonical diff (a blob's limit on the wire)."""
 
+NETWORK_WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+"""So often, and after such waits, is something tried again that failed on the way to another host."""
+FINAL = ("returned error: 403", "returned error: 404", "pinned public key", "fatal: couldn't find remote ref")
+"""What trying again does not mend."""
+
 _OID = re.compile(r"[0-9a-f]{40}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A bare repository on this host. `remote`: the URL that it mirrors ("" : it is the project's own)."""
+    """A bare repository on this host. `remote`: the URL that it mirrors ("" : it is the project's own); token, pin: what
+    opens the URL, and whose key its server must have."""
 
     path: Path
     remote: str = ""
+    token: str = field(default="", repr=False)
+    pin: str = ""
 
     @property
     def git(self) -> Git:
-        return Git(directory=self.path, protocols="file:http:https" if self.remote else "file")
+        return Git(directory=self.path)
+
+    async def over_network(self, *arguments: str) -> None:
+        """Runs git against `remote`; what may pass by itself is tried again for a while. Raises GitError."""
+        git = Git(directory=self.path, protocols="file:https" if self.pin else "file:http:https", config=self._config())
+        for wait_s in NETWORK_WAITS_S:
+            try:
+                await git.run(*arguments)
+            except GitError as error:
+                if any(word in error.stderr for word in FINAL):
+                    raise
+                await asyncio.sleep(wait_s)
+            else:
+                return
+        await git.run(*arguments)
+
+    def _config(self) -> tuple[tuple[str, str], ...]:
+        """A pin stands for the certificate's authority and its names: the key itself is the one that was promised."""
+        slow = (("http.lowSpeedLimit", "1000"), ("http.lowSpeedTime", "30"), ("http.followRedirects", "false"))
+        header = (("http.extraHeader", f"Authorization: Bearer {self.token}"),) if self.token else ()
+        pinned = (("http.pinnedPubkey", self.pin), ("http.sslVerify", "false")) if self.pin else ()
+        return (*slow, *header, *pinned)
 
     async def tree_of(self, commit: str) -> str:
         return await self.git.text("rev-parse", "--verify", "--end-of-options", f"{commit}^{{tree}}")
@@ -147,7 +176,7 @@ def settle(fresh: Path, directory: Path) -> None:
             raise
 
 
-async def open_repository(source: str, *, mirrors: Path | None = None) -> Repository:
+async def open_repository(source: str, *, mirrors: Path | None = None, token: str = "", pin: str = "") -> Repository:
     """The repository of a workspace reference: the path itself on the same host, else a mirror of the URL in `mirrors`."""
     if "://" not in source:
         path = Path(source)
@@ -160,7 +189,7 @@ async def open_repository(source: str, *, mirrors: Path | None = None) -> Reposi
     if not (path / "HEAD").exists():
         with contextlib.suppress(FileExistsError):
             await make_bare(path)
-    return Repository(path, remote=source)
+    return Repository(path, source, token, pin)
 
 
 async def ensure(repository: Repository, *commits: str) -> None:
@@ -171,11 +200,13 @@ async def ensure(repository: Repository, *commits: str) -> None:
     if not repository.remote:
         raise HandsError(ErrorClass.PERMANENT, f"commit {missing[0]} is not in {repository.path}")
     try:
-        await repository.git.run(
+        await repository.over_network(
             "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--end-of-options", repository.remote,
             *(f"{commit}:{BASE_REFS}{commit}" for commit in missing),
         )  # fmt: skip
     except GitError as error:
+        if all([await repository.has(commit) for commit in missing]):
+            return  # another attempt of this worker was quicker
         raise HandsError(ErrorClass.TRANSIENT, f"commits cannot be fetched: {error.message}") from error
 
 

@@ -83,7 +83,7 @@ class Snapshot:
 
 async def prepare(ref: WorkspaceRef, scratch: Path, *, mirrors: Path | None = None) -> Workspace:
     """A new working directory `scratch/tree` with the commit's files. Raises HandsError."""
-    repository = await open_repository(ref.source, mirrors=mirrors)
+    repository = await open_repository(ref.source, mirrors=mirrors, token=ref.token, pin=ref.pin)
     await ensure(repository, ref.commit, ref.base)
     tree = await checkout(repository, ref.commit, scratch / "tree")
     return Workspace(repository, ref.commit, ref.base or ref.commit, scratch, tree, ref.publish)
@@ -287,18 +287,24 @@ async def publish(workspace: Workspace, commit: str, ref: str = "") -> None:
     check_oid(commit)
     try:
         if repository.remote:
-            await repository.git.run(
-                "push",
-                "--quiet",
-                f"--force-with-lease={ref}:",
-                "--end-of-options",
-                repository.remote,
-                f"{commit}:{ref}",
-            )
+            await _push(repository, ref, commit)
         else:
             await create_ref(repository.git, ref, commit)
     except GitError as error:
         raise hands_error(error, f"the result cannot be published under {ref}") from error
+
+
+async def _push(repository: Repository, ref: str, commit: str) -> None:
+    """Raises HandsError (transient: the network), or GitError when the ref names another commit."""
+    lease = f"--force-with-lease={ref}:"
+    try:
+        await repository.over_network(
+            "push", "--quiet", lease, "--end-of-options", repository.remote, f"{commit}:{ref}"
+        )
+    except GitError as error:
+        if "stale info" in error.stderr or "already exists" in error.stderr:
+            raise
+        raise HandsError(ErrorClass.TRANSIENT, f"the result cannot be pushed: {error.message}") from error
 
 
 async def dispose(workspace: Workspace) -> None:
