@@ -188,6 +188,11 @@ class Doors:
         socket: zmq.Socket[bytes] = getattr(self, name)
         return int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
 
+    def describe(self, git: int) -> dict[str, object]:
+        """Where workers on other hosts come in. git: the port of the git server."""
+        ports = {name: self.port(name) for name in ("control", "ping", "blob", "enrol")} | {"git": git}
+        return {"host": self.address.host, "key": self.public, "ports": ports}
+
     def hear(self, socket: zmq.Socket[bytes], limit: int) -> Iterator[tuple[Peer, str, bytes]]:
         """(peer, key, frame) of what has come."""
         for _ in range(limit):

@@ -369,15 +369,6 @@ class Fabric:
         self._log("leaving", reason=signal.Signals(number).name)
         self._code = 0
 
-    def _listening(self) -> dict[str, object]:
-        """Where workers on other hosts come in; empty: nowhere."""
-        doors = self._doors
-        if doors is None:
-            return {}
-        ports = {name: doors.port(name) for name in ("control", "ping", "blob", "enrol")}
-        ports["git"] = self._git.port if self._git else 0
-        return {"host": doors.address.host, "key": doors.public, "ports": ports}
-
     def _describe(self, task: str = "") -> dict[str, object]:
         return {
             "version": self._options.version,
@@ -395,7 +386,7 @@ class Fabric:
             "lease_ms": self._options.timing.lease_ms,
             "watchers": self.desk.watchers,
             "workers": self.sessions.describe(),
-            "listen": self._listening(),
+            "listen": self._doors.describe(self._git.port) if self._doors and self._git else {},
             "enrolled": [{"worker": each.worker, "labels": list(each.labels)} for each in self.core.head.home.workers],
             "secrets": sorted(
                 name for name in os.environ if name.endswith(("_API_KEY", "_TOKEN")) and os.environ[name]
