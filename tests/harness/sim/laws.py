@@ -34,7 +34,7 @@ def faults(simulation: Simulation) -> list[str]:
     found = list(simulation.witness.broken)
     found += _log(simulation, bodies)
     found += _replay(ledger)
-    found += _tasks(ledger)
+    found += _tasks(ledger, simulation.witness.epochs)
     found += _acknowledged(simulation, ledger)
     found += _projections(simulation)
     if not simulation.finished:
@@ -118,13 +118,13 @@ class Account:
         return sum(grant[3] for grant in self.held.values())
 
 
-def _tasks(ledger: list[Entry]) -> Iterator[str]:
-    """Entry by entry: numbers, fences, settlements, budgets, next actors."""
+def _tasks(ledger: list[Entry], up: list[int]) -> Iterator[str]:
+    """Entry by entry: numbers, fences, settlements, budgets, next actors. up: the epochs that coordinators had."""
     accounts: dict[str, Account] = {}
     settled: Counter[str] = Counter()
     epochs = [entry.command.epoch for entry in ledger if isinstance(entry.command, c.Start)]
-    if epochs != list(range(1, len(epochs) + 1)):
-        yield f"the epochs are {epochs}"
+    if epochs != list(range(1, len(epochs) + 1)) or not set(up) <= set(epochs):
+        yield f"the epochs are {epochs}; coordinators were up under {up}"
     for seq, entry in enumerate(ledger):
         if not entry.task:
             continue

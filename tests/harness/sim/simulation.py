@@ -178,7 +178,7 @@ class Simulation:
     def _coordinator_suspended(self) -> None:
         length_ms = self._length_ms()
         self.world.note("trouble", "the coordinator is suspended for", length_ms, "ms")
-        self.world.frozen[NAME] = self.world.now_ms + length_ms
+        self.world.freeze(NAME, length_ms)
 
     def _worker_suspended(self) -> None:
         self._some_worker().suspend(self._length_ms())

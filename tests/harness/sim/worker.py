@@ -125,7 +125,7 @@ class WorkerNode:
     def suspend(self, length_ms: int) -> None:
         """Nothing of it moves; what it runs may go on elsewhere, and nobody can stop it."""
         self.world.note(self.name, "is suspended for", length_ms, "ms")
-        self.world.frozen[self.name] = self.world.now_ms + length_ms
+        self.world.freeze(self.name, length_ms)
         self.excused |= self.alive
 
     # ------------------------------------------------------------------------------------------------- the loop

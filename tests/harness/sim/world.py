@@ -101,6 +101,10 @@ class World:
         self.now_ms = max(self.now_ms, end_ms)
         return done()
 
+    def freeze(self, name: str, length_ms: int) -> None:
+        """Nothing of it moves for so long, or for as long as it was frozen already."""
+        self.frozen[name] = max(self.frozen.get(name, 0), self.now_ms + length_ms)
+
     def note(self, who: str, *words: object) -> None:
         """A line of the story."""
         self.story.add(self.now_ms, who, words)
