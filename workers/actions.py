@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TypeVar
 
 from loom.workers.protocol import Assign, Report, Welcome
 
@@ -11,6 +13,8 @@ HELD_LEASES = 10
 
 Key = tuple[str, int]
 """(attempt, fence)."""
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +101,16 @@ class Waiting:
 def large(report: Report) -> bool:
     """Whether it names texts that do not travel inside it."""
     return any(text.data is None for text in report.texts)
+
+
+class Latest(OrderedDict[K, V]):
+    """A map that keeps what was put last, at most so much."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def put(self, key: K, value: V) -> None:
+        self[key] = value
+        if len(self) > self._most:
+            self.popitem(last=False)

@@ -10,7 +10,6 @@ when they are done.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from typing import assert_never
 
@@ -22,6 +21,7 @@ from loom.workers.actions import (
     Keep,
     Key,
     Kill,
+    Latest,
     Leave,
     Run,
     Start,
@@ -70,9 +70,8 @@ REPORT_RESEND_MS = 10_000
 """An unanswered report is sent again after this time (or a sixth of the lease, if that is shorter)."""
 IDLE_EXIT_MS = 600_000
 GOODBYE_MS, GOODBYES = 1_000, 5
-FINISHED_KEPT = 4_096
-"""Attempts that were answered or stopped: an Assign of one of them that comes late is not begun again."""
-RENEWS_KEPT, MAX_PACE_MS = 8, 250
+RENEWS_KEPT, MAX_PACE_MS, FINISHED_KEPT = 8, 250, 4_096
+"""FINISHED: attempts that were answered or stopped; an Assign of one of them that comes late is not begun again."""
 SCAN_MS = 20
 """Running attempts and waiting reports are looked through no more often."""
 
@@ -86,22 +85,19 @@ class Actor:
         self._me, self._stays = hello, stays
         self._running: dict[Key, Run] = {}
         self._waiting: dict[Key, Waiting] = {}
-        self._finished: OrderedDict[Key, None] = OrderedDict()
+        self._finished = Latest[Key, None](FINISHED_KEPT)
         self._accepts: dict[Key, None] = {}
         self._out: list[FromWorker] = []
         self._actions: list[Action] = []
-        self._counter = 0
-        self._credit = -1
+        self._counter, self._credit = 0, -1
         self._welcome: Welcome | None = None
         self._epoch = 0
-        self._heard_ms = self._hello_ms = mono_ms
-        self._hello_sent_ms = mono_ms - HELLO_LEAST_MS
+        self._awake_ms = self._heard_ms = self._hello_ms = self._renew_ms = mono_ms
+        self._hello_sent_ms, self._scan_ms = mono_ms - HELLO_LEAST_MS, 0
         self._asked_ms: int | None = None
-        self._renew_ms, self._scan_ms = mono_ms, 0
-        self._renews: OrderedDict[int, int] = OrderedDict()
-        self._draining = False
+        self._renews = Latest[int, int](RENEWS_KEPT)
         self._goodbye_ms: int | None = None
-        self._goodbyes, self._left = 0, False
+        self._goodbyes, self._draining, self._left = 0, False, False
         for report in spooled:
             self._wait_for(report, kept=True)
 
@@ -138,6 +134,7 @@ class Actor:
 
     def hear(self, messages: Iterable[ToWorker], mono_ms: int) -> None:
         """The messages of one frame of the coordinator, in order."""
+        self._wake(mono_ms)
         self._heard_ms = mono_ms
         for message in messages:
             self._take(message, mono_ms)
@@ -150,6 +147,13 @@ class Actor:
         """The connection is a new one: the coordinator may be, too. Say Hello now."""
         self._welcome = None
         self._hello_ms = max(mono_ms, self._hello_sent_ms + HELLO_LEAST_MS)
+
+    def _wake(self, mono_ms: int) -> None:
+        """After a sleep (a suspended process) what waited for it may be older than the lease that it speaks of: ask anew."""
+        if mono_ms - self._awake_ms > grace_ms(self._lease_ms):
+            self.reconnected(mono_ms)
+            self._asked_ms = None
+        self._awake_ms = mono_ms
 
     def _take(self, message: ToWorker, mono_ms: int) -> None:  # noqa: C901 - a closed match
         match message:
@@ -185,8 +189,8 @@ class Actor:
                 assert_never(message)
 
     def _welcomed(self, welcome: Welcome, mono_ms: int) -> None:
-        if welcome.epoch < self._epoch:
-            return  # of a coordinator that is no more
+        if welcome.epoch < self._epoch or (self._welcome is None and self._asked_ms is None):
+            return  # of a coordinator that is no more, or to a question of long ago
         self._epoch, self._welcome = welcome.epoch, welcome
         if self._asked_ms is not None:
             for run in self._running.values():
@@ -200,7 +204,9 @@ class Actor:
 
     def _assigned(self, assign: Assign, mono_ms: int) -> None:
         key = (assign.attempt, assign.fence)
-        if key in self._running:
+        if self._welcome is None:
+            pass  # how old is it? It comes again after Welcome, if it still counts
+        elif key in self._running:
             self._accepts[key] = None
         elif waiting := self._waiting.get(key):
             waiting.again_ms = mono_ms
@@ -217,7 +223,7 @@ class Actor:
 
     def _answered(self, key: Key) -> None:
         if waiting := self._waiting.pop(key, None):
-            self._finish(key)
+            self._finished.put(key, None)
             self._actions.append(Forget(waiting.report))
 
     def _renewed(self, renewed: Renewed) -> None:
@@ -234,7 +240,7 @@ class Actor:
             run.stopping = True
             self._kill(key, hard=stop.hard)
         else:
-            self._finish(key)
+            self._finished.put(key, None)
             self._out.append(Stopped(attempt=key[0], fence=key[1], guaranteed=True))
 
     def _kill(self, key: Key, *, hard: bool) -> None:
@@ -246,11 +252,6 @@ class Actor:
     def _kill_all(self) -> None:
         for key in tuple(self._running):
             self._kill(key, hard=True)
-
-    def _finish(self, key: Key) -> None:
-        self._finished[key] = None
-        if len(self._finished) > FINISHED_KEPT:
-            self._finished.popitem(last=False)
 
     # ---------------------------------------------------------------------------------- what the hands say
 
@@ -268,7 +269,7 @@ class Actor:
         """An attempt was killed and left no report."""
         run = self._running.pop(key, None)
         self._accepts.pop(key, None)
-        self._finish(key)
+        self._finished.put(key, None)
         if run is not None and run.stopping:
             self._out.append(Stopped(attempt=key[0], fence=key[1], guaranteed=guaranteed))
 
@@ -312,6 +313,7 @@ class Actor:
 
     def tick(self, mono_ms: int) -> None:
         """Kill what outlived its lease, renew, send again, say Hello, leave. Cheap to call often."""
+        self._wake(mono_ms)
         if mono_ms < self._scan_ms and self._welcome is not None:
             return
         self._scan_ms = mono_ms + SCAN_MS
@@ -348,9 +350,7 @@ class Actor:
         living += tuple(key for key, waiting in self._waiting.items() if waiting.held(mono_ms, self._lease_ms))
         if living:
             self._counter += 1
-            self._renews[self._counter] = mono_ms
-            if len(self._renews) > RENEWS_KEPT:
-                self._renews.popitem(last=False)
+            self._renews.put(self._counter, mono_ms)
             self._out.append(Renew(attempts=living, as_of=self._counter))
 
     def _maybe_leave(self, mono_ms: int, silent_ms: int) -> None:

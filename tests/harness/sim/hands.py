@@ -15,7 +15,7 @@ from loom.workers.stub import Stub
 
 TOOK_MS = (5, 50, 300, 2_000, 9_000)
 """How long an attempt takes in the bad time: from at once to longer than a lease."""
-CALM_TOOK_MS = 20
+CALM_TOOK_MS = (20, 20, 20, 1_500)
 LARGE_BYTES = 300
 """Of a text that goes over the blob socket; its size makes no difference here."""
 
@@ -33,7 +33,7 @@ class Hands:
         self.draw: random.Random = self.world.stream("hands")
 
     def takes_ms(self) -> int:
-        return CALM_TOOK_MS if self.calm else self.draw.choice(TOOK_MS)
+        return self.draw.choice(CALM_TOOK_MS if self.calm else TOOK_MS)
 
     def report(self, stub: Stub, assign: Assign, spool: MemorySpool) -> Report:
         """How the attempt ended, by the die. A large text of it is in the spool."""

@@ -92,10 +92,10 @@ def draw(random_: random.Random) -> Plan:
             far=pick.choice((0.0, 0.05, 0.15)),
             far_ms=1_200,
         )
-    kinds = [name for name in TROUBLES if pick.random() < 0.25]
+    kinds = [name for name in TROUBLES if pick.random() < 0.35]
     return Plan(
         shape=pick.choice(tuple(SHAPES)),
-        workers=pick.randint(1, 3),
+        workers=pick.choice((1, 2, 2, 3)),
         slots=pick.randint(1, 3),
         tasks=pick.randint(1, 5),
         people=pick.choice((1, 1, 2)),

@@ -25,7 +25,8 @@ from harness.sim.laws import faults
 from harness.sim.simulation import Simulation
 from loom.coordinator.core import Core
 from loom.coordinator.endings import Endings
-from loom.coordinator.inbox import Granted, Reply, Request, Slot, Turned
+from loom.coordinator.entry import Rules
+from loom.coordinator.inbox import Granted, Outcome, Reply, Request, Slot, Turned
 from loom.coordinator.leases import end_key
 from loom.coordinator.lines import Offered
 from loom.coordinator.roster import Session
@@ -36,7 +37,9 @@ from loom.kernel import commands as c
 from loom.kernel import events as e
 from loom.kernel import fold, machine
 from loom.kernel.draft import Draft
-from loom.kernel.values import SpawnStatus
+from loom.kernel.limits import SEMANTICS
+from loom.kernel.machine import Tick
+from loom.kernel.values import PrincipalKind, SpawnStatus
 from loom.kernel.work import Work
 from loom.workers.actor import Actor
 from loom.workers.protocol import Committed, Credit, FromWorker, Report
@@ -95,11 +98,27 @@ def _no_fence_check() -> Sequence[AbstractContextManager[None]]:
             state = work.draft.spawn(command.spawn)
             if state is not None and state.status is SpawnStatus.GRANTED:
                 command = replace(command, attempt=state.attempt, fence=state.fence)
+                if work.principal.kind is PrincipalKind.WORKER:
+                    work.principal = replace(work.principal, id=state.worker)
             ended(work, command)
 
         return unfenced
 
-    return [swapped(machine, "ended", "work command", make)]
+    return [
+        swapped(Turn, "take", "self request", _keyless),
+        swapped(machine, "ended", "work command", make),
+    ]
+
+
+def _keyless(take: Callable[[Turn, Request], Reply]) -> Any:
+    """The end of an attempt that was ended before is not known again by its key: the second line of defence is gone."""
+
+    def again(self: Turn, request: Request) -> Reply:
+        known = isinstance(request.command, c.AttemptEnded) and self._known(request) is not None
+        reply = take(self, structs.replace(request, key="") if known else request)
+        return structs.replace(reply, key=request.key)
+
+    return again
 
 
 @bug("acknowledge before COMMIT")
@@ -222,30 +241,28 @@ def _only(granted: Granted) -> Turned:
 
 @bug("report committed twice after a lost answer")
 def _twice() -> Sequence[AbstractContextManager[None]]:
-    """A report that comes again, under a key that is known, is taken again: it settles its spawn once more."""
+    """A report that comes again settles its spawn once more."""
 
-    def keyless(take: Callable[[Turn, Request], Reply]) -> Any:
+    def make(take: Callable[[Turn, Request], Reply]) -> Any:
         def again(self: Turn, request: Request) -> Reply:
-            known = isinstance(request.command, c.AttemptEnded) and self._known(request) is not None
-            reply = take(self, structs.replace(request, key="") if known else request)
-            return structs.replace(reply, key=request.key)
+            before = self._task(request.task)
+            reply = take(self, request)
+            if reply.outcome is not Outcome.DUPLICATE or not isinstance(request.command, c.AttemptEnded) or not before:
+                return reply
+            recorded = (each.events for each in self._store.load_events(request.task) if each.seq == reply.seq)
+            events = tuple(event for each in recorded for event in each if isinstance(event, e.SpawnSettled))
+            if not events:
+                return reply
+            after = fold.evolve(before, events, self.now_ms)
+            pin = Rules(SEMANTICS, before.spec.rules_digest)
+            tick = Tick(events=events, effects=(), task=after, violations=(), unanswered=(), home_reads=())
+            self._append(structs.replace(request, key=""), pin, request.task, tick)
+            self.tasks[request.task] = after
+            return reply
 
         return again
 
-    def reopened(ended: Callable[[Work, c.AttemptEnded], None]) -> Any:
-        def again(work: Work, command: c.AttemptEnded) -> None:
-            state = work.draft.spawn(command.spawn)
-            same = state is not None and (state.attempt, state.fence) == (command.attempt, command.fence)
-            if state is not None and same and state.status is SpawnStatus.SETTLED:
-                work.draft.change_spawn(state.id, status=SpawnStatus.GRANTED, worker=work.principal.id)
-            ended(work, command)
-
-        return again
-
-    return [
-        swapped(Turn, "take", "self request", keyless),
-        swapped(machine, "ended", "work command", reopened),
-    ]
+    return [swapped(Turn, "take", "self request", make)]
 
 
 @bug("adoption skipped")
@@ -323,7 +340,9 @@ def main() -> int:
     for name in PLANTED:
         seed, found = partial(first_seed, name)()
         missed += not seed
-        print(f"{name:<42} {f'{seed} seeds' if seed else 'NOT FOUND':<12} {found[0][:160] if found else ''}", flush=True)
+        print(
+            f"{name:<42} {f'{seed} seeds' if seed else 'NOT FOUND':<12} {found[0][:160] if found else ''}", flush=True
+        )
     return 1 if missed else 0
 
 

@@ -125,7 +125,7 @@ class Simulation:
 
     def _brew(self, trouble: str) -> None:
         """Draw when it comes, whom it meets and how long it lasts."""
-        start_ms = self._draw.randint(200, self.plan.bad_ms)
+        start_ms = self._draw.randint(200, self.plan.bad_ms * 3 // 4)
         self.world.after(start_ms, functools.partial(TROUBLES[trouble], self))
 
     def _length_ms(self, longest_ms: int = 3 * LEASE_MS) -> int:

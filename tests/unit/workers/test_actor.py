@@ -164,10 +164,23 @@ def test_it_kills_what_outlives_its_lease() -> None:
     assert [Keep(report())] == actor.take_actions()
 
 
+def test_what_waited_while_it_slept_is_not_begun() -> None:
+    """After a suspend longer than the grace, an Assign and a Welcome of before it count nothing: it asks anew first."""
+    actor = welcomed()
+    actor.tick(100)
+    actor.hear([WELCOME, assign()], 9_000)
+    assert [] == of(Start, actor.take_actions())
+    actor.tick(9_000)
+    assert 1 == len(of(Hello, actor.take_outbox()))
+    actor.hear([WELCOME, assign()], 9_010)
+    assert [Start(assign())] == of(Start, actor.take_actions())
+
+
 def test_a_renewal_counts_from_when_it_was_asked() -> None:
     """Renewed moves the deadline to the lease from its Renew, also when it comes late; an unknown one moves nothing."""
     actor = welcomed()
     actor.hear([assign()], 0)
+    actor.tick(1_000)
     actor.tick(2_000)
     (renew,) = of(Renew, actor.take_outbox())
     assert (("t/s.1/a#1", 1),) == renew.attempts
