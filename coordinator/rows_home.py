@@ -78,6 +78,10 @@ def _worker_revoked(put: Put, v: e.WorkerRevoked, now_ms: int) -> None:
     put("revoke_worker", (now_ms, principal_column(v.by), v.worker))
 
 
+def _no_row(put: Put, v: e.SharedBudgetReached, now_ms: int) -> None:
+    """It stands in its entry only."""
+
+
 HOME_ROWS: dict[type, Callable[[Put, Any, int], None]] = {
     e.HomeCreated: _created,
     e.Started: _started,
@@ -94,4 +98,5 @@ HOME_ROWS: dict[type, Callable[[Put, Any, int], None]] = {
     e.WorkerInvited: _invited,
     e.WorkerEnrolled: _worker_enrolled,
     e.WorkerRevoked: _worker_revoked,
+    e.SharedBudgetReached: _no_row,
 }

@@ -12,6 +12,7 @@ from dataclasses import replace
 from loom.kernel import commands as c
 from loom.kernel import events as e
 from loom.kernel.admission import elsewhere, malformed, take_change, take_measures, take_report, unfit
+from loom.kernel.budgets import UNCOUNTED, budget_gone, check_grant, note_budgets
 from loom.kernel.closing import end_of, finished
 from loom.kernel.draft import Draft
 from loom.kernel.gates import park
@@ -26,7 +27,7 @@ from loom.kernel.limits import (
     TRANSIENT_TRIES,
     UNDELIVERED_PER_SPAWN,
 )
-from loom.kernel.stages import UNCOUNTED, budget_gone, leave, offer, run, stage_settled
+from loom.kernel.stages import leave, offer, run, stage_settled
 from loom.kernel.state import SpawnState, doubt_about
 from loom.kernel.values import (
     NO_TEXT,
@@ -41,7 +42,6 @@ from loom.kernel.values import (
     Severity,
     SpawnStatus,
     Text,
-    Usage,
     Verdict,
 )
 from loom.kernel.work import Refused, Work, say
@@ -66,9 +66,7 @@ def grant(work: Work, command: c.Grant) -> None:
         raise Refused("too_early", f"{command.spawn} may not start before {state.not_before_ms}")
     if command.fence != draft.fence + 1 or command.binding != state.binding:
         raise Refused("inadmissible", f"grant of {command.spawn} names another fence or binding than the task's next")
-    room = draft.caps.cost - draft.spent.cost - draft.spent.reserved
-    if command.reserved < 0 or (draft.caps.cost and command.reserved > max(room, 0)):
-        raise Refused("over_budget", f"{command.reserved} micro-units cannot be reserved; {room} are left")
+    check_grant(work, state, command)
     work.emit(
         e.AttemptGranted(
             spawn=command.spawn,
@@ -81,6 +79,7 @@ def grant(work: Work, command: c.Grant) -> None:
             reserved=command.reserved,
             bound=command.bound,
             reconciles=doubt_about(draft.doubts, state.agent, state.effect) if draft.doubts else "",
+            tokens=command.tokens,
         )
     )
 
@@ -157,6 +156,7 @@ def close(work: Work, state: SpawnState, command: c.AttemptEnded, *, certain: bo
         counted=counted,
         released=state.reserved,
         repaired=command.repaired,
+        released_tokens=state.reserved_tokens,
     )
     work.emit(closed)
     return closed
@@ -365,20 +365,3 @@ def backoff_ms(state: SpawnState, tries: int) -> int:
     base = min(BACKOFF_MAX_MS, BACKOFF_BASE_MS << min(tries, 10))
     digest = hashlib.sha256(f"{state.id}#{state.attempt}".encode()).digest()
     return base // 2 + int.from_bytes(digest[:4], "big") % (base // 2 + 1)
-
-
-def note_budgets(work: Work, usage: Usage, *, counted: bool) -> None:
-    """80 and 100 percent of a budget are events."""
-    caps, spent = work.draft.caps, work.draft.spent
-    if caps.cost and usage.cost:
-        _note(work, "cost", caps.cost, spent.cost, usage.cost)
-    if caps.tokens:
-        _note(work, "tokens", caps.tokens, spent.tokens, usage.input_tokens + usage.output_tokens)
-    if caps.attempts and counted:
-        _note(work, "attempts", caps.attempts, spent.attempts, 1)
-
-
-def _note(work: Work, budget: str, cap: int, now: int, step: int) -> None:
-    for percent in (80, 100):
-        if now * 100 >= cap * percent > (now - step) * 100:
-            work.emit(e.BudgetReached(budget=budget, percent=percent))

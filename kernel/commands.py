@@ -75,6 +75,15 @@ class Grant:
     price: str
     reserved: int
     bound: Bound
+    tokens: int = 0
+    """Tokens reserved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Starve:
+    """Attempts wait for a budget that many tasks share (cost, tokens), and nothing is left of it."""
+
+    budget: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +177,7 @@ class Wake:
     name: str
 
 
-TaskCommand = Submit | Grant | AttemptEnded | Answer | Pause | Resume | Cancel | Act | Take | Wake
+TaskCommand = Submit | Grant | Starve | AttemptEnded | Answer | Pause | Resume | Cancel | Act | Take | Wake
 
 # ------------------------------------------------------------------------------------------------- about the home
 
@@ -305,6 +314,15 @@ class RevokeWorker:
     worker: str
 
 
+@dataclass(frozen=True, slots=True)
+class ReachBudget:
+    """A budget that tasks share reached 80 or 100 percent. project "": the budget of the whole home."""
+
+    project: str
+    budget: str
+    percent: int
+
+
 HomeCommand = (
     CreateHome
     | Start
@@ -321,6 +339,7 @@ HomeCommand = (
     | InviteWorker
     | EnrolWorker
     | RevokeWorker
+    | ReachBudget
 )
 
 Signable = Answer | ChangeSetting | EnrolKey | RevokeKey

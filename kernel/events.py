@@ -21,6 +21,7 @@ from loom.kernel.home_events import ProjectAdded as ProjectAdded
 from loom.kernel.home_events import ProjectRemoved as ProjectRemoved
 from loom.kernel.home_events import ProjectTrusted as ProjectTrusted
 from loom.kernel.home_events import SettingChanged as SettingChanged
+from loom.kernel.home_events import SharedBudgetReached as SharedBudgetReached
 from loom.kernel.home_events import Started as Started
 from loom.kernel.state import TaskSpec
 from loom.kernel.values import (
@@ -106,6 +107,7 @@ class AttemptGranted:
     reserved: int
     bound: Bound
     reconciles: str = ""
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ class AttemptClosed:
     counted: bool
     released: int
     repaired: bool = False
+    released_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,21 +82,27 @@ def _attempt_granted(d: Draft, v: e.AttemptGranted) -> None:
         worker=v.worker,
         boot=v.boot,
         reserved=v.reserved,
+        reserved_tokens=v.tokens,
         subject=d.subject,
     )
-    if v.reserved:
-        d.spent = replace(d.spent, reserved=d.spent.reserved + v.reserved)
+    if v.reserved or v.tokens:
+        spent = d.spent
+        d.spent = replace(spent, reserved=spent.reserved + v.reserved, reserved_tokens=spent.reserved_tokens + v.tokens)
 
 
 def _attempt_closed(d: Draft, v: e.AttemptClosed) -> None:
     spent, usage = d.spent, v.usage
+    cost, tokens = usage.cost or 0, usage.input_tokens + usage.output_tokens
     d.spent = Spent(
         attempts=spent.attempts + v.counted,
         rounds=spent.rounds,
-        tokens=spent.tokens + usage.input_tokens + usage.output_tokens,
-        cost=spent.cost + (usage.cost or 0),
+        tokens=spent.tokens + tokens,
+        cost=spent.cost + cost,
         reserved=spent.reserved - v.released,
         unpriced=spent.unpriced + (usage.calls > 0 and usage.cost is None),
+        largest=max(spent.largest, cost),
+        reserved_tokens=spent.reserved_tokens - v.released_tokens,
+        largest_tokens=max(spent.largest_tokens, tokens),
     )
     if v.end is End.IN_DOUBT and (state := d.spawn(v.spawn)) is not None:
         left = _doubts_without(d.doubts, state)
@@ -127,6 +133,7 @@ def _attempt_readied(d: Draft, v: e.AttemptReadied) -> None:
         worker="",
         boot="",
         reserved=0,
+        reserved_tokens=0,
         transients=v.transients,
         waits=v.waits,
         losses=v.losses,
@@ -140,12 +147,12 @@ def _attempt_readied(d: Draft, v: e.AttemptReadied) -> None:
 def _spawn_settled(d: Draft, v: e.SpawnSettled) -> None:
     if d.doubts and (state := d.spawn(v.spawn)) is not None:
         d.doubts = _doubts_without(d.doubts, state)
-    d.change_spawn(v.spawn, status=SpawnStatus.SETTLED, worker="", boot="", reserved=0)
+    d.change_spawn(v.spawn, status=SpawnStatus.SETTLED, worker="", boot="", reserved=0, reserved_tokens=0)
     d.outcomes = put(d.outcomes, v.agent, v.outcome)
 
 
 def _spawn_failed(d: Draft, v: e.SpawnFailed) -> None:
-    d.change_spawn(v.spawn, status=SpawnStatus.FAILED, worker="", boot="", reserved=0)
+    d.change_spawn(v.spawn, status=SpawnStatus.FAILED, worker="", boot="", reserved=0, reserved_tokens=0)
 
 
 def _spawn_waived(d: Draft, v: e.SpawnWaived) -> None:

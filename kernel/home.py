@@ -45,6 +45,10 @@ def tick_home(home: HomeState, principal: Principal, command: c.HomeCommand, now
             if any(known == digest for known, _ in home.bundles):
                 raise Refused("bundle_kept", f"bundle {name} {digest} is kept already")
             return (e.BundleKept(name=name, digest=digest, archive=archive),)
+        case c.ReachBudget(project, budget, percent):
+            if principal.kind is not PrincipalKind.SYSTEM:
+                raise Refused("not_allowed", f"{principal.id} cannot say what is spent")
+            return (e.SharedBudgetReached(project=project, budget=budget, percent=percent),)
         case _:
             return (authority_event(home, principal, command),)
 

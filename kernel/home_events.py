@@ -120,6 +120,15 @@ class WorkerRevoked:
     by: Principal
 
 
+@dataclass(frozen=True, slots=True)
+class SharedBudgetReached:
+    """A budget that tasks share passed 80 or 100 percent. project "": the budget of the whole home."""
+
+    project: str
+    budget: str
+    percent: int
+
+
 HomeEvent = (
     HomeCreated
     | Started
@@ -136,4 +145,5 @@ HomeEvent = (
     | WorkerInvited
     | WorkerEnrolled
     | WorkerRevoked
+    | SharedBudgetReached
 )

@@ -234,11 +234,16 @@ def _numbers(rules: Rules, before: TaskState | None, after: TaskState, events: E
 
 def _reserved(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
     spent, cap = after.spent, after.caps.cost
-    if spent.reserved < 0:
+    if spent.reserved < 0 or spent.reserved_tokens < 0:
         return "more was released than reserved"
     granted = sum(event.reserved for event in events if isinstance(event, e.AttemptGranted))
     if cap and granted and spent.cost + spent.reserved > cap:
         return f"{spent.cost} spent and {spent.reserved} reserved are above the cap of {cap}"
+    tokens = sum(event.tokens for event in events if isinstance(event, e.AttemptGranted))
+    if after.caps.tokens and tokens and spent.tokens + spent.reserved_tokens > after.caps.tokens:
+        return (
+            f"{spent.tokens} tokens spent and {spent.reserved_tokens} reserved are above the cap of {after.caps.tokens}"
+        )
     return None
 
 

@@ -22,6 +22,7 @@ from loom.kernel import commands as c
 from loom.kernel import events as e
 from loom.kernel.answering import answer, arm_wall
 from loom.kernel.attempts import close, ended, grant, ready_afresh
+from loom.kernel.budgets import starve
 from loom.kernel.copying import quicken
 from loom.kernel.draft import newborn
 from loom.kernel.effects import Announce, Effect, SetWake
@@ -168,6 +169,7 @@ def _begin(
 
 _MAY: dict[type, tuple[PrincipalKind, ...]] = {
     c.Grant: (PrincipalKind.SYSTEM,),
+    c.Starve: (PrincipalKind.SYSTEM,),
     c.Wake: (PrincipalKind.SYSTEM,),
     c.AttemptEnded: (PrincipalKind.WORKER, PrincipalKind.SYSTEM),
     c.Answer: tuple(PrincipalKind),  # whose answer counts is the gate's to say
@@ -197,6 +199,8 @@ def _take(work: Work, command: c.TaskCommand) -> None:
             take(work, command)
         case c.Wake():
             _wake(work, command)
+        case c.Starve():
+            starve(work, command)
         case _:
             assert_never(command)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import assert_never
 
 from loom.kernel import events as e
+from loom.kernel.budgets import UNCOUNTED, UNFINISHED, budget_gone
 from loom.kernel.closing import stop_running
 from loom.kernel.effects import Announce, Offer
 from loom.kernel.evidence import missing
@@ -20,7 +21,6 @@ from loom.kernel.policies import rule
 from loom.kernel.values import (
     NO_TEXT,
     AnswerWord,
-    Capability,
     Evidence,
     ParkCode,
     Principal,
@@ -33,9 +33,6 @@ from loom.kernel.work import POLICY, SYSTEM, Unanswered, Work, say
 
 LOCAL_CHAIN = ("local",)
 """The chain of agents that need no provider: checks and effects."""
-UNFINISHED = (SpawnStatus.READY, SpawnStatus.GRANTED)
-UNCOUNTED = (Capability.CHECKS, Capability.ACT)
-"""Capabilities whose attempts run no model: no budget counts them."""
 
 
 def run(work: Work) -> None:
@@ -208,29 +205,6 @@ def offer(work: Work, spawn: str) -> None:
     if budget_gone(work):
         return
     work.effects.append(Offer(work.task, spawn, state.attempt, state.not_before_ms))
-
-
-def budget_gone(work: Work) -> bool:
-    """Whether a cap leaves no room for the attempts that are waiting; if so, the task is parked. Checks and effects cost
-    nothing and need no room."""
-    draft = work.draft
-    if draft.verdict is not Verdict.NONE:
-        return False
-    agents = work.rules.agents
-    counted = [s for s in draft.spawns if s.status in UNFINISHED and agents[s.agent].capability not in UNCOUNTED]
-    if not any(s.status is SpawnStatus.READY for s in counted):
-        return False
-    caps, spent = draft.caps, draft.spent
-    waiting = tuple(s.id for s in draft.spawns if s.status is SpawnStatus.READY)
-    if caps.attempts and spent.attempts + len(counted) > caps.attempts:
-        park(work, ParkCode.ATTEMPTS, f"the budget of {caps.attempts} agent attempts is used up", waiting)
-    elif caps.cost and spent.cost >= caps.cost:
-        park(work, ParkCode.COST, f"the budget of {caps.cost} micro-units is used up", waiting)
-    elif caps.tokens and spent.tokens >= caps.tokens:
-        park(work, ParkCode.TOKENS, f"the budget of {caps.tokens} tokens is used up", waiting)
-    else:
-        return False
-    return True
 
 
 def chain_of(work: Work, agent: str) -> tuple[str, ...]:

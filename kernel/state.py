@@ -86,6 +86,7 @@ class SpawnState:
     repair_error: Text = NO_TEXT
     subject: str = ""
     """What the task's subject was when the attempt was granted: a judge's word is about this one."""
+    reserved_tokens: int = 0
     effect: Pairs = ()
     """What exactly an act is to do outside, when a person asked for it."""
 

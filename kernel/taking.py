@@ -9,7 +9,8 @@ from __future__ import annotations
 from loom.kernel import commands as c
 from loom.kernel import events as e
 from loom.kernel.admission import elsewhere, malformed, take_report, unfit
-from loom.kernel.attempts import go_on, note_budgets
+from loom.kernel.attempts import go_on
+from loom.kernel.budgets import note_budgets
 from loom.kernel.closing import stop_attempt
 from loom.kernel.state import SpawnState
 from loom.kernel.values import End, Origin, ParkCode, PrincipalKind, SpawnStatus, Verdict

@@ -214,6 +214,10 @@ class Spent:
     cost: int = 0
     reserved: int = 0
     unpriced: int = 0
+    largest: int = 0
+    """The cost of the dearest attempt so far."""
+    reserved_tokens: int = 0
+    largest_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
