@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from loom.kernel.values import Bound
 from loom.workers.protocol import Binding
 
 FAMILIES = ("anthropic", "openai", "openrouter", "ollama", "claude", "recorded", "stub")
@@ -77,6 +78,19 @@ def split_address(family: str, rest: str) -> str:
     """The address in what follows a reference's family ("" : the family's own)."""
     parts = () if family in PATHS else _ADDRESS.split(rest, maxsplit=1)
     return parts[1].rstrip("/") if len(parts) > 1 else ""
+
+
+_BOUNDS = {"anthropic": Bound.ENFORCED, "openai": Bound.ENFORCED, "openrouter": Bound.ENFORCED, "claude": Bound.METERED}
+
+
+def bound_of(ref: str) -> Bound:
+    """How well an attempt on this binding keeps to what it reserved. Enforced: our own loop asks for no more than still fits,
+    by a price it knows. Metered: the tool stops itself, after the call that went beyond. Declared: as the replies say.
+    None: no price is known."""
+    family, _, rest = ref.partition(":")
+    if split_address(family, rest):
+        return Bound.NONE
+    return _BOUNDS.get(family, Bound.NONE if family == "ollama" else Bound.DECLARED)
 
 
 def format_ref(reference: Reference) -> str:

@@ -25,6 +25,7 @@ from loom.coordinator.limiter import Limiter
 from loom.coordinator.limits import Limits
 from loom.coordinator.offers import restore
 from loom.coordinator.scheduler import Scheduler
+from loom.coordinator.spending import Budgets, summed
 from loom.coordinator.store import Store
 from loom.coordinator.turn import Head, Turn, own, reason_of
 from loom.kernel.commands import Start, Wake
@@ -67,12 +68,16 @@ class Core:
         self.shared: Shared | None = None
         """What the workers of this machine share with other homes (None: nothing)."""
         self.queue = Scheduler()
+        self.budgets = Budgets()
+        self.starving: set[str] = set()
+        """Tasks whose next attempt waits until another task gives back some of a budget that they share."""
         self._rules = rules
         self._indexed: dict[str, Rules] = {}
         self._kept: OrderedDict[str, TaskState] = OrderedDict()
         self._shunned: set[tuple[str, int | str]] = set()
         """(spawn, attempt) and (task, wake) that the database refused: not offered again until the next start."""
         self.head = self._load_head()
+        self._hold_budgets()
         self.limiter = Limiter(self.head.home.origin)
         self._recover()
 
@@ -84,6 +89,12 @@ class Core:
         for happened in self.store.home_events():
             home = evolve_home(home, happened.events)
         return Head(now_ms=position.now_ms, edge=position.edge, home=home)
+
+    def _hold_budgets(self) -> None:
+        """The budgets that the settings name, and what was spent of them: read when they change, kept with each tick."""
+        self.budgets = Budgets.of(self.head.home.settings)
+        sums = summed(self.store.spent(), {one.task for one in self.running()}) if self.budgets.caps else None
+        self.head = replace(self.head, sums=sums)
 
     def _recover(self) -> None:
         """The queue as the rows say it: after a start, and after a rollback that took back what the queue gave away."""
@@ -185,10 +196,16 @@ class Core:
             raise
         before, self.head = self.head, turn.head()
         if self.head.home.settings is not before.home.settings:
-            self.queue.limit(Limits.of(self.head.home.settings))
+            self._settings_changed()
         for task_id, state in turn.tasks.items():
             self._keep(task_id, state)
         return turn
+
+    def _settings_changed(self) -> None:
+        self.queue.limit(Limits.of(self.head.home.settings))
+        self._hold_budgets()
+        while self.starving:
+            self.queue.stirred(self.starving.pop())
 
     # --------------------------------------------------------------------------------------------------- one by one
 

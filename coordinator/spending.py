@@ -104,15 +104,18 @@ def added(sums: Sums, project: str, before: Spent, after: Spent) -> Sums:
             cost=was.cost + after.cost - before.cost,
             reserved=was.reserved + after.reserved - before.reserved,
             reserved_tokens=was.reserved_tokens + after.reserved_tokens - before.reserved_tokens,
+            largest=max(was.largest, after.largest),
+            largest_tokens=max(was.largest_tokens, after.largest_tokens),
         )
     return changed
 
 
-def summed(spent: Iterable[tuple[str, int, int]], running: Iterable[TaskState]) -> Sums:
-    """The sums of rows (project, cost, tokens) and of what running tasks have reserved."""
+def summed(spent: Iterable[tuple[str, int, int, int, int]], running: Iterable[TaskState]) -> Sums:
+    """The sums of rows (project, cost, tokens, dearest attempt, its tokens) and of what running tasks have reserved."""
     sums: Sums = {}
-    for project, cost, tokens in spent:
-        sums = added(sums, project, Spent(), Spent(cost=cost, tokens=tokens))
+    for project, cost, tokens, largest, largest_tokens in spent:
+        of_project = Spent(cost=cost, tokens=tokens, largest=largest, largest_tokens=largest_tokens)
+        sums = added(sums, project, Spent(), of_project)
     for task in running:
         held = Spent(reserved=task.spent.reserved, reserved_tokens=task.spent.reserved_tokens)
         sums = added(sums, task.spec.project, Spent(), held)
@@ -153,13 +156,14 @@ def reached(budgets: Budgets, before: Sums, after: Sums, project: str) -> tuple[
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What the next attempt would reserve. starved: the shared budget that has nothing left and nothing reserved ("" : none);
-    waits: nothing can be reserved before something ends."""
+    """What the next attempt would reserve. waits: nothing can be reserved before something ends. starved: the shared budget
+    that has less left than is needed and nothing reserved ("" : none)."""
 
     cost: int = 0
     tokens: int = 0
     waits: bool = False
     starved: str = ""
+    needed: int = 0
 
 
 NOTHING = Ask()
@@ -171,16 +175,22 @@ def ask(task: TaskState, agent: Agent, budgets: Budgets, sums: Sums) -> Ask:
         return NOTHING
     amounts = []
     for budget, cap in (("cost", task.caps.cost), ("tokens", task.caps.tokens)):
-        shared = left(budgets, sums, budget, task.spec.project)
+        project = task.spec.project
+        shared = left(budgets, sums, budget, project)
         if not cap and shared is None:
             amounts.append(0)
             continue
         spent, reserved, largest = of_budget(task.spent, budget)
-        room = MAX_INTEGER if shared is None else shared
-        found = reservation(cap, spent + reserved, largest, budgets.allowance[budget], room)
+        room, gone = cap - spent - reserved if cap else MAX_INTEGER, spent + reserved
+        if shared is not None:  # what a sibling in another task took, the next one may take as well
+            others = [of_budget(sums.get(s, Spent()), budget) for s in (project, HOME) if budgets.cap(s, budget)]
+            room, largest = min(room, shared), max(largest, *(other[2] for other in others))
+            gone = max(gone, *(other[0] + other[1] for other in others))
+        found = reservation(room, largest, budgets.allowance[budget], first=not gone)
         if found is None:
-            starved = room < max(1, largest) and not _reserved(budgets, sums, budget, task.spec.project)
-            return Ask(waits=True, starved=budget if starved else "")
+            needed = max(1, largest)
+            starved = shared is not None and shared < needed and not _reserved(budgets, sums, budget, project)
+            return Ask(waits=True, starved=budget if starved else "", needed=needed)
         amounts.append(found)
     return Ask(amounts[0], amounts[1])
 

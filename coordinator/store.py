@@ -256,6 +256,11 @@ class Store:
         return (decode_happened(seq, body) for seq, body in self._execute(READ["home_entries"]))
 
     @guarded
+    def spent(self) -> tuple[tuple[str, int, int, int, int], ...]:
+        """(project, micro-units, tokens) that the tasks of each project spent, and both of their dearest attempts."""
+        return tuple(self._execute(READ["spent"]))
+
+    @guarded
     def open_tasks(self) -> tuple[str, ...]:
         """Tasks that are not done, oldest first."""
         return tuple(row[0] for row in self._execute(READ["open_tasks"]))

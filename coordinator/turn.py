@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
+from loom.coordinator.bindings import bound_of
 from loom.coordinator.codec import encode_command
 from loom.coordinator.entry import Entry
 from loom.coordinator.entry import Rules as RulesPin
@@ -20,21 +21,29 @@ from loom.coordinator.merkle import Edge, root
 from loom.coordinator.naming import texts_of
 from loom.coordinator.offers import follow, offer, spawn_of
 from loom.coordinator.scheduler import Scheduler
+from loom.coordinator.spending import NOTHING, Ask, Budgets, Sums, added, ask, left, reached
 from loom.coordinator.store import Store, command_digest
 from loom.coordinator.vouching import SIGNABLE, vouched
-from loom.kernel.commands import AttemptEnded, Grant, HomeCommand, Submit, TaskCommand, Wake
+from loom.kernel.commands import (
+    AttemptEnded,
+    Command,
+    Grant,
+    HomeCommand,
+    ReachBudget,
+    Starve,
+    Submit,
+    Wake,
+)
 from loom.kernel.effects import Offer, SetWake, StopAttempt
 from loom.kernel.events import Event, TaskResumed, TaskUnparked
 from loom.kernel.home import evolve_home, tick_home
 from loom.kernel.limits import SEMANTICS
 from loom.kernel.machine import Rejection, Tick, tick
 from loom.kernel.replay import HOME_COMMANDS
-from loom.kernel.state import HomeState, TaskState
-from loom.kernel.values import SIGNED_ROLES, Bound, Capability, Pairs, Principal, PrincipalKind, SpawnStatus, find
+from loom.kernel.state import HomeState, SpawnState, TaskState
+from loom.kernel.values import SIGNED_ROLES, Bound, Principal, PrincipalKind, SpawnStatus, Spent, find
 from loom.kernel.work import Asking, Refused, Rules
 
-RESERVATION = 1_000_000
-"""Micro-units reserved for an attempt of a task with a money cap, if that much is left."""
 SCHEDULER = Principal(id="scheduler", kind=PrincipalKind.SYSTEM, via="core", assurance="A0")
 
 
@@ -45,6 +54,8 @@ class Head:
     now_ms: int
     edge: Edge
     home: HomeState
+    sums: Sums | None = None
+    """What tasks that share a budget spent together; None: no budget is shared."""
 
     @property
     def seq(self) -> int:
@@ -59,6 +70,8 @@ class Means(Protocol):
     queue: Scheduler
     ask: Asking
     draw: Callable[[], str]
+    budgets: Budgets
+    starving: set[str]
 
     def task(self, task_id: str) -> TaskState | None: ...
     def rules(self, digest: str) -> Rules: ...
@@ -67,29 +80,34 @@ class Means(Protocol):
 class _HomeReads:
     """What a tick may read about the home at this place of the log."""
 
-    __slots__ = ("_edge", "_settings")
+    __slots__ = ("_turn",)
 
-    def __init__(self, edge: Edge, settings: Pairs) -> None:
-        self._edge, self._settings = edge, settings
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
 
     def read(self, name: str) -> str:
         if name == "root":
-            return root(self._edge).hex()
+            return root(self._turn.edge).hex()
         if name == SIGNED_ROLES:
-            return find(self._settings, name, "")
+            return find(self._turn.home.settings, name, "")
+        budget, left, project = name.partition(" left ")
+        if left:
+            found = self._turn.left(budget, project)
+            return "" if found is None else str(found)
         raise KeyError(f"the home has nothing named {name}")
 
 
 class Turn:
     """Takes requests one by one into one group."""
 
-    __slots__ = ("_means", "_store", "edge", "granted", "halts", "home", "now_ms", "replies", "tasks", "trying")
+    __slots__ = ("_means", "_store", "edge", "granted", "halts", "home", "now_ms", "replies", "sums", "tasks", "trying")
 
     def __init__(self, means: Means, head: Head, now_ms: int) -> None:
         self._means = means
         self._store = means.store
         self.edge = head.edge
         self.home = head.home
+        self.sums = head.sums
         self.now_ms = now_ms
         self.tasks: dict[str, TaskState] = {}
         """States after this turn, over those that Core keeps."""
@@ -101,7 +119,11 @@ class Turn:
 
     def head(self) -> Head:
         """Where the log stands when this turn is committed."""
-        return Head(now_ms=self.now_ms, edge=self.edge, home=self.home)
+        return Head(now_ms=self.now_ms, edge=self.edge, home=self.home, sums=self.sums)
+
+    def left(self, budget: str, project: str) -> int | None:
+        """What is left of a budget that the project's tasks share; None: there is none."""
+        return None if self.sums is None else left(self._means.budgets, self.sums, budget, project)
 
     def take(self, request: Request) -> Reply:
         """Applied, objected, rejected, or known already. Raises StoreError, and whatever left the store's group broken: the
@@ -182,7 +204,7 @@ class Turn:
         taken = tick(
             rules,
             before,
-            _HomeReads(self.edge, self.home.settings),
+            _HomeReads(self),
             request.principal,
             command,
             self.now_ms,
@@ -192,6 +214,8 @@ class Turn:
             return self._refused(request, taken.code, taken.sentence)
         seq = self._append(request, _pin(rules.semantics, digest), task_id, taken)
         self.tasks[task_id] = taken.task
+        if self.sums is not None:
+            self._spend(before.spent if before else Spent(), taken.task)
         self._effects(task_id, taken)
         if type(command) is not Grant:
             follow(self._means.queue, before, command, taken, self.now_ms)
@@ -273,9 +297,11 @@ class Turn:
             return False
         if task.paused or task.parked is not None or state.not_before_ms > self.now_ms:
             return False
-        agent = self._means.rules(task.spec.rules_digest).agents[state.agent]
-        reserved = _reservation(task, agent.capability)
-        if reserved is None:
+        asked = self._ask(task, state)
+        if asked.starved:
+            self.take(own(offered.task, Starve(asked.starved, asked.needed)))
+            return False
+        if asked.waits:
             return None  # what runs has reserved all that is left, and its end frees it
         command = Grant(
             spawn=state.id,
@@ -285,14 +311,40 @@ class Turn:
             boot=slot.boot,
             binding=state.binding,
             price="",
-            reserved=reserved,
-            bound=Bound.METERED if reserved else Bound.NONE,
+            reserved=asked.cost,
+            bound=bound_of(state.chain[state.binding]) if asked.cost or asked.tokens else Bound.NONE,
+            tokens=asked.tokens,
         )
         if self.take(own(offered.task, command)).outcome is not Outcome.APPLIED:
             return False
         after = self.tasks[offered.task]
         self.granted.append(Granted(after, state.id, state.attempt, command.fence, slot.worker))
         return True
+
+    # ------------------------------------------------------------------------------------------------------- budgets
+
+    def _ask(self, task: TaskState, state: SpawnState) -> Ask:
+        """What to reserve for the next attempt."""
+        if self.sums is None and not (task.caps.cost or task.caps.tokens):
+            return NOTHING
+        agent = self._means.rules(task.spec.rules_digest).agents[state.agent]
+        asked = ask(task, agent, self._means.budgets, self.sums or {})
+        if asked.waits and self.sums is not None:
+            self._means.starving.add(task.spec.task)
+        return asked
+
+    def _spend(self, before: Spent, task: TaskState) -> None:
+        """Keep the sums of what tasks spend together; say when a budget is nearly or wholly used up. What was given back may be
+        what another task waits for."""
+        after, sums = task.spent, self.sums
+        if after is before or sums is None:
+            return
+        self.sums = added(sums, task.spec.project, before, after)
+        for project, budget, percent in reached(self._means.budgets, sums, self.sums, task.spec.project):
+            self.take(own("", ReachBudget(project, budget, percent)))
+        if after.reserved < before.reserved or after.reserved_tokens < before.reserved_tokens:
+            while self._means.starving:
+                self._means.queue.stirred(self._means.starving.pop())
 
 
 _GOING_ON = frozenset((TaskResumed, TaskUnparked))
@@ -304,7 +356,7 @@ def _pin(semantics: int, digest: str) -> RulesPin:
     return RulesPin(semantics, digest)
 
 
-def own(task_id: str, command: TaskCommand) -> Request:
+def own(task_id: str, command: Command) -> Request:
     """A request that nobody sent."""
     return Request("", SCHEDULER, task_id, command)
 
@@ -314,11 +366,3 @@ def reason_of(error: Exception) -> tuple[str, str]:
     return (
         (error.code, str(error)) if isinstance(error, LoomError) else ("internal", f"{type(error).__name__}: {error}")
     )
-
-
-def _reservation(task: TaskState, capability: Capability) -> int | None:
-    """Micro-units to reserve; None: nothing is left that is not reserved."""
-    if not task.caps.cost or capability in (Capability.CHECKS, Capability.ACT):
-        return 0
-    room = task.caps.cost - task.spent.cost - task.spent.reserved
-    return min(RESERVATION, room) if room > 0 else None

@@ -12,7 +12,6 @@ from __future__ import annotations
 from loom.kernel import commands as c
 from loom.kernel import events as e
 from loom.kernel.gates import park
-from loom.kernel.limits import MAX_INTEGER
 from loom.kernel.state import SpawnState
 from loom.kernel.values import AnswerWord, Capability, ParkCode, SpawnStatus, Usage, Verdict
 from loom.kernel.work import Refused, Work
@@ -101,12 +100,12 @@ def starve(work: Work, command: c.Starve) -> None:
     if command.budget not in SHARED:
         raise Refused("not_starved", f"{command.budget} is no budget that tasks share")
     left = work.home.read(left_of(command.budget, draft.spec.project))
-    largest = draft.spent.largest if command.budget == "cost" else draft.spent.largest_tokens
-    if not left or int(left) >= max(1, largest):
+    if not left or int(left) >= max(1, command.needed):
         raise Refused("not_starved", f"there is {command.budget} left for task {work.task}")
     unit = "micro-units" if command.budget == "cost" else "tokens"
     reason = (
-        f"the {command.budget} budget of the project or home has {max(int(left), 0)} {unit} left: raise it, then retry"
+        f"the project's or home's budget has {max(int(left), 0)} {unit} left, and an attempt needs {command.needed}: "
+        "raise it, then retry"
     )
     _park(work, SHARED[command.budget], reason, offers=(AnswerWord.RETRY, AnswerWord.ABANDON))
 
@@ -132,10 +131,9 @@ def crossed(cap: int, before: int, now: int) -> tuple[int, ...]:
     return tuple(percent for percent in (80, 100) if now * 100 >= cap * percent > before * 100)
 
 
-def reservation(cap: int, gone: int, largest: int, allowance: int, shared: int = MAX_INTEGER) -> int | None:
-    """What the scheduler reserves for the next attempt: the allowance until the task has shown what its attempts take, then
-    twice the dearest; never more than is left. None: too little is left."""
-    room = min(cap - gone if cap else MAX_INTEGER, shared)
-    if room < max(1, largest):
+def reservation(left: int, largest: int, allowance: int, *, first: bool) -> int | None:
+    """What the scheduler reserves for the next attempt of what is left: the allowance until it is known what attempts take,
+    then twice the dearest. first: nothing was spent or reserved yet. None: too little is left, or too little is known."""
+    if left < max(1, largest) or (not largest and not first and left < allowance):
         return None
-    return min(room, max(1, 2 * largest) if largest else allowance)
+    return min(left, 2 * largest if largest else allowance)

@@ -81,9 +81,10 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Starve:
-    """Attempts wait for a budget that many tasks share (cost, tokens), and nothing is left of it."""
+    """Attempts wait for a budget that many tasks share (cost, tokens), and less than one of them needs is left of it."""
 
     budget: str
+    needed: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ def tick_home(home: HomeState, principal: Principal, command: c.HomeCommand, now
         raise Refused("not_allowed", f"{principal.id} is a {principal.kind}; only people and loom itself change a home")
     if isinstance(command, GuestCommand):
         return (tick_guests(home, principal, command, now_ms),)
+    if isinstance(command, c.ReachBudget):
+        return (_reached(principal, command),)
     match command:
         case c.CreateHome(origin, log_key, schema):
             if home.origin:
@@ -45,12 +47,14 @@ def tick_home(home: HomeState, principal: Principal, command: c.HomeCommand, now
             if any(known == digest for known, _ in home.bundles):
                 raise Refused("bundle_kept", f"bundle {name} {digest} is kept already")
             return (e.BundleKept(name=name, digest=digest, archive=archive),)
-        case c.ReachBudget(project, budget, percent):
-            if principal.kind is not PrincipalKind.SYSTEM:
-                raise Refused("not_allowed", f"{principal.id} cannot say what is spent")
-            return (e.SharedBudgetReached(project=project, budget=budget, percent=percent),)
         case _:
             return (authority_event(home, principal, command),)
+
+
+def _reached(principal: Principal, command: c.ReachBudget) -> e.SharedBudgetReached:
+    if principal.kind is not PrincipalKind.SYSTEM:
+        raise Refused("not_allowed", f"{principal.id} cannot say what is spent")
+    return e.SharedBudgetReached(project=command.project, budget=command.budget, percent=command.percent)
 
 
 def evolve_home(home: HomeState, events: Iterable[Event]) -> HomeState:

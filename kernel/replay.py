@@ -21,6 +21,7 @@ HOME_COMMANDS = (
     c.RemoveProject,
     c.TrustProject,
     c.ChangeSetting,
+    c.ReachBudget,
     c.KeepBundle,
     c.EnrolPrincipal,
     c.EnrolKey,

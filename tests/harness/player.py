@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from loom.coordinator.codec import encode_events
 from loom.kernel import commands as c
+from loom.kernel.budgets import UNCOUNTED, reservation
 from loom.kernel.findings import identity, stall_key
 from loom.kernel.flow import Agent, Bundle
 from loom.kernel.fold import evolve
@@ -46,6 +47,8 @@ from loom.kernel.values import (
 )
 from loom.kernel.work import Asking, Rules, ask_directly, rules_for
 
+ALLOWANCE = 100
+"""What a grant reserves before the task has shown what its attempts take."""
 T = TypeVar("T")
 
 T0 = 1_750_000_000_000
@@ -103,16 +106,17 @@ class Refusal(AssertionError):
 
 
 class HomeOfOne:
-    """What a tick reads about the home: a root that changes with every entry; the roles that sign."""
+    """What a tick reads about the home: a root that changes with every entry; the roles that sign; what is left of budgets."""
 
     def __init__(self, signed: str = "") -> None:
-        self.root, self.signed = 0, signed
+        self.root = 0
+        self.values = {"signed_roles": signed}
 
     def read(self, name: str) -> str:
-        if name == "signed_roles":
-            return self.signed
-        assert name == "root", name
-        return f"root{self.root}"
+        if name == "root":
+            return f"root{self.root}"
+        assert name in self.values or " left " in name, name
+        return self.values.get(name, "")
 
 
 @dataclass
@@ -200,7 +204,7 @@ class Player:
         """The agents that have a spawn at this stage (in one of these statuses)."""
         return [s.agent for s in self.task.spawns if not statuses or s.status in statuses]
 
-    def grant(self, agent: str, *, reserved: int = 0, **changes: object) -> c.Grant:
+    def grant(self, agent: str, *, reserved: int | None = None, **changes: object) -> c.Grant:
         """Grant the agent's ready attempt, waiting for its time; returns the command."""
         state = self.spawn(agent)
         self.now_ms = max(self.now_ms, state.not_before_ms)
@@ -208,7 +212,16 @@ class Player:
         self.do(replace(command, **changes))  # type: ignore[arg-type]
         return command
 
-    def granting(self, state: SpawnState, *, reserved: int = 0) -> c.Grant:
+    def granting(self, state: SpawnState, *, reserved: int | None = None) -> c.Grant:
+        """The grant of a ready attempt. reserved None: what a scheduler would reserve."""
+        caps, spent = self.task.caps, self.task.spent
+        free = self.rules.agents[state.agent].capability in UNCOUNTED
+        left = caps.cost - spent.cost - spent.reserved
+        cost = reservation(left, spent.largest, ALLOWANCE, first=True)
+        left = caps.tokens - spent.tokens - spent.reserved_tokens
+        tokens = reservation(left, spent.largest_tokens, ALLOWANCE, first=True)
+        if reserved is None:
+            reserved = cost or 0 if caps.cost and not free else 0
         return c.Grant(
             spawn=state.id,
             attempt=state.attempt,
@@ -219,6 +232,7 @@ class Player:
             price="",
             reserved=reserved,
             bound=Bound.METERED,
+            tokens=tokens or 0 if caps.tokens and not free else 0,
         )
 
     def grant_all(self) -> None:

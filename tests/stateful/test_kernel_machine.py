@@ -102,9 +102,7 @@ class KernelMachine(RuleBasedStateMachine):
             state = spawns[pick % len(spawns)]
             if not early:
                 self.player.now_ms = max(self.player.now_ms, state.not_before_ms)
-            room = self.player.task.caps.cost - self.player.task.spent.cost - self.player.task.spent.reserved
-            reserved = max(0, min(RESERVED, room)) if self.player.task.caps.cost else 0
-            grant = self.player.granting(state, reserved=reserved)
+            grant = self.player.granting(state)
             self.give(replace(grant, fence=grant.fence + off))
 
     @rule(pick=ANY)
