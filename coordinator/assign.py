@@ -97,7 +97,9 @@ class Assigner:
             output_schema=fixed.output_schema,
             workspace=self._workspace(task, state, granted.attempt),
             sandbox=task.spec.sandbox,
-            bound=Bound(wall_ms=agent.wall_ms, cost_microusd=state.reserved or None),
+            bound=Bound(
+                wall_ms=agent.wall_ms, cost_microusd=state.reserved or None, tokens=state.reserved_tokens or None
+            ),
             lease_ms=self._lease_ms,
             measures=fixed.measures,
             setup=self._setup_of(task),

@@ -93,7 +93,7 @@ class Core:
     def _hold_budgets(self) -> None:
         """The budgets that the settings name, and what was spent of them: read when they change, kept with each tick."""
         self.budgets = Budgets.of(self.head.home.settings)
-        sums = summed(self.store.spent(), {one.task for one in self.running()}) if self.budgets.caps else None
+        sums = summed(self.store.spent()) if self.budgets.caps else None
         self.head = replace(self.head, sums=sums)
 
     def _recover(self) -> None:

@@ -305,6 +305,10 @@ class Queries:
         """Settings that were changed, by name."""
         return {row["name"]: row["value"] for row in await self._reader.rows("settings")}
 
+    async def spent(self) -> list[tuple[Any, ...]]:
+        """What the tasks of each project spent and have reserved, for `spending.summed`."""
+        return [tuple(row.values()) for row in await self._reader.rows("spent")]
+
     async def bundles(self) -> list[Row]:
         """[{"digest", "name", "archive": {"blob", "size"}, "now_ms"}]: the archives that tasks were run with."""
         return [await self._reader.unfold(row, values=("archive",)) for row in await self._reader.rows("bundles")]

@@ -17,7 +17,7 @@ from loom.coordinator.blobs import BlobFiles
 from loom.coordinator.errors import BlobMissing, StoreForeign, StoreMissing, StoreNewer
 from loom.coordinator.statements import load
 
-SQL = load("queries")
+SQL = load("queries") | load("spent")
 MAX_SHOWN_BYTES = 1024 * 1024
 """Of a longer text, this much is shown; `text(id)` gives the whole."""
 Row = dict[str, Any]

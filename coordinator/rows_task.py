@@ -133,6 +133,7 @@ def _granted(t: TaskRows, v: e.AttemptGranted, row: int) -> None:
     spawn.fence, spawn.attempt = v.fence, v.attempt
     spawn.grant = (v.binding, bound, v.worker, v.boot, t.now_ms, v.reserved)
     t.add("reserved", v.reserved)
+    t.add("reserved_tokens", v.tokens)
     t.change(
         spawn,
         {
@@ -160,6 +161,7 @@ def _attempt_closed(t: TaskRows, v: e.AttemptClosed, row: int) -> None:
     t.add("cost", usage.cost or 0)
     t.add("unpriced", usage.calls > 0 and usage.cost is None)
     t.add("reserved", -v.released)
+    t.add("reserved_tokens", -v.released_tokens)
     t.put(
         "insert_attempt",
         (

@@ -2,7 +2,7 @@
 
     budgets.home.cost_usd            money of all tasks of this home            budgets.home.tokens
     budgets.projects.ID.cost_usd     money of all tasks of one project          budgets.projects.ID.tokens
-    budgets.attempt.cost_usd         what a first attempt reserves (1.00)       budgets.attempt.tokens (100000)
+    budgets.attempt.cost_usd         what a first attempt reserves (1.00)       budgets.attempt.tokens (500000)
 
 Settings of the ledger, in force from the entry that changes them; `*` stands for every project that has no word of its own. The
 sums are read from the rows once, when there is a budget to hold, and kept with each tick from then on. They belong to `Head`:
@@ -28,7 +28,7 @@ HOME = ""
 EVERY = "*"
 BUDGETS = ("cost", "tokens")
 KEYS = {"cost_usd": "cost", "tokens": "tokens"}
-ALLOWANCE = {"cost": 1_000_000, "tokens": 100_000}
+ALLOWANCE = {"cost": 1_000_000, "tokens": 500_000}
 """What an attempt reserves before its task has shown what attempts take: micro-units, tokens."""
 NAME = re.compile(r"budgets\.(home|attempt|projects\.([A-Za-z0-9_*-]+))\.(cost_usd|tokens)")
 MICRO = 1_000_000
@@ -110,15 +110,19 @@ def added(sums: Sums, project: str, before: Spent, after: Spent) -> Sums:
     return changed
 
 
-def summed(spent: Iterable[tuple[str, int, int, int, int]], running: Iterable[TaskState]) -> Sums:
-    """The sums of rows (project, cost, tokens, dearest attempt, its tokens) and of what running tasks have reserved."""
+def summed(rows: Iterable[tuple[str, int, int, int, int, int, int]]) -> Sums:
+    """The sums of the rows of sql/spent.sql."""
     sums: Sums = {}
-    for project, cost, tokens, largest, largest_tokens in spent:
-        of_project = Spent(cost=cost, tokens=tokens, largest=largest, largest_tokens=largest_tokens)
+    for project, cost, reserved, tokens, reserved_tokens, largest, largest_tokens in rows:
+        of_project = Spent(
+            cost=cost,
+            reserved=reserved,
+            tokens=tokens,
+            reserved_tokens=reserved_tokens,
+            largest=largest,
+            largest_tokens=largest_tokens,
+        )
         sums = added(sums, project, Spent(), of_project)
-    for task in running:
-        held = Spent(reserved=task.spent.reserved, reserved_tokens=task.spent.reserved_tokens)
-        sums = added(sums, task.spec.project, Spent(), held)
     return sums
 
 

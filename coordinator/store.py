@@ -21,7 +21,6 @@ import msgspec
 
 from loom.coordinator import database, merkle
 from loom.coordinator.blobs import MAX_ROW, BlobFiles, check
-from loom.coordinator.codec import decode_value, encode_value
 from loom.coordinator.database import classify, guarded
 from loom.coordinator.entry import Entry, Happened, command_bytes, decode_entry, decode_happened, encode_entry
 from loom.coordinator.errors import BlobMissing, StoreConflict, StoreError
@@ -32,9 +31,8 @@ from loom.coordinator.rows import Rows
 from loom.coordinator.statements import load
 from loom.kernel.events import ObjectionRaised
 from loom.kernel.limits import MAX_INTEGER
-from loom.kernel.state import TaskState
 
-WRITE, READ = load("write"), load("read")
+WRITE, READ = load("write"), load("read") | load("spent")
 MAX_KNOWN_TASKS = 50_000
 MAX_DENIALS = 10_000
 """Rows of the log of rejected commands; the oldest go."""
@@ -256,8 +254,8 @@ class Store:
         return (decode_happened(seq, body) for seq, body in self._execute(READ["home_entries"]))
 
     @guarded
-    def spent(self) -> tuple[tuple[str, int, int, int, int], ...]:
-        """(project, micro-units, tokens) that the tasks of each project spent, and both of their dearest attempts."""
+    def spent(self) -> tuple[Row, ...]:
+        """What the tasks of each project spent and have reserved, for `spending.summed`."""
         return tuple(self._execute(READ["spent"]))
 
     @guarded
@@ -307,17 +305,6 @@ class Store:
     def wakes(self, due_ms: int = MAX_INTEGER) -> tuple[DueWake, ...]:
         """The wakes that are set (and due at due_ms), in order of their time."""
         return tuple(DueWake(*row) for row in self._execute(READ["wakes"], (due_ms,)))
-
-    @guarded
-    def keep_snapshot(self, task: str, state: TaskState) -> None:
-        """Cache a state, so that the fold can start from it."""
-        self._execute(WRITE["insert_snapshot"], (self._known_task(task), state.n, encode_value(state).decode()))
-
-    @guarded
-    def snapshot(self, task: str) -> TaskState | None:
-        """The cached state, if there is one: go on with load_events(task, after_n=state.n)."""
-        row = self._execute(READ["snapshot"], (self._known_task(task),)).fetchone()
-        return None if row is None else decode_value(TaskState, row[1])
 
     # ------------------------------------------------------------------------------------------------ texts and logs
 

@@ -56,13 +56,6 @@ CREATE TABLE checkpoint (
     note        TEXT NOT NULL
 ) STRICT;
 
--- A cache: the state of a task after its n-th entry, so that a long task is not folded from its beginning.
-CREATE TABLE snapshot (
-    task        INTEGER PRIMARY KEY,
-    n           INTEGER NOT NULL,
-    state       TEXT NOT NULL
-) STRICT;
-
 -- Salted texts: id = SHA-256(salt || data). data NULL: a file blobs/ab/…; salt and data NULL: forgotten, the proof stands.
 CREATE TABLE blob (
     place       INTEGER PRIMARY KEY,

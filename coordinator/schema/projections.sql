@@ -41,6 +41,7 @@ CREATE TABLE task (
     cost        INTEGER NOT NULL,
     unpriced    INTEGER NOT NULL,
     reserved    INTEGER NOT NULL,
+    reserved_tokens INTEGER NOT NULL DEFAULT 0,
     facts       TEXT NOT NULL,
     delivered   TEXT NOT NULL
 ) STRICT;

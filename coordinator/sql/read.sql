@@ -24,14 +24,6 @@ SELECT seq, body FROM entry WHERE task IS NULL ORDER BY seq
 -- :all_entries
 SELECT seq, task, body, leaf FROM entry WHERE seq >= ? ORDER BY seq
 
--- :spent: by project, with the dearest attempt
-SELECT task.project, sum(task.cost), sum(task.tokens), coalesce(max(dearest.cost), 0), coalesce(max(dearest.tokens), 0)
-FROM task LEFT JOIN (
-    SELECT spawn.task AS task, max(attempt.cost) AS cost, max(attempt.input_tokens + attempt.output_tokens) AS tokens
-    FROM attempt JOIN spawn ON spawn.id = attempt.spawn GROUP BY spawn.task
-) AS dearest ON dearest.task = task.id
-GROUP BY task.project
-
 -- :open_tasks
 SELECT task FROM task WHERE status = 'open' ORDER BY id
 
@@ -66,9 +58,6 @@ SELECT hash FROM node WHERE level = ? AND place = ?
 
 -- :leaves
 SELECT leaf FROM entry WHERE seq >= ? AND seq < ? ORDER BY seq
-
--- :snapshot
-SELECT n, state FROM snapshot WHERE task = ?
 
 -- :last_checkpoint
 SELECT size, now_ms, note FROM checkpoint ORDER BY size DESC LIMIT 1

@@ -13,9 +13,6 @@ INSERT INTO node (level, place, hash) VALUES (?, ?, ?)
 -- :insert_checkpoint
 INSERT INTO checkpoint (size, now_ms, note) VALUES (?, ?, ?) ON CONFLICT (size) DO UPDATE SET now_ms = excluded.now_ms, note = excluded.note
 
--- :insert_snapshot
-INSERT INTO snapshot (task, n, state) VALUES (?, ?, ?) ON CONFLICT (task) DO UPDATE SET n = excluded.n, state = excluded.state
-
 -- :insert_blob
 INSERT INTO blob (id, size, salt, data) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from harness.standin import Drop, Fail, Hang, Say, StandIn, Use
-from loom.workers.harnesses.api import ApiHarness
+from loom.workers.harnesses.api import FRAME_TOKENS, LEAST_OUTPUT_TOKENS, ApiHarness
 from loom.workers.harnesses.claude import ClaudeHarness
 from loom.workers.harnesses.fake import FakeHarness
 from loom.workers.processes import run
@@ -228,6 +228,19 @@ async def test_a_failure_late_in_the_work_keeps_what_is_known(real: Subject) -> 
     assert error.sandbox is not None
     assert "none" == error.sandbox.kind
     assert (real.name == "claude") == ("ANTHROPIC_API_KEY" in error.sandbox.credentials)
+
+
+async def test_no_call_is_made_that_could_go_beyond_the_grant(api: StandIn, tmp_path: Path) -> None:
+    """Our own loop asks for no more output than still fits; when nothing useful fits, it says so and does not call."""
+    subject = made("api", api, tmp_path)
+    subject.script(Say('{"summary": "done"}'))
+    error = await failure(subject, subject.job(Capability.ANSWER, bound=Bound(wall_ms=60_000, tokens=FRAME_TOKENS)))
+    assert ErrorClass.LIMIT == error.error_class
+    assert "loom budgets set attempt" in error.message
+    assert 0 == api.calls["m"]
+    await subject.run(subject.job(Capability.ANSWER, bound=Bound(wall_ms=60_000, tokens=6_000)))
+    asked = [request.body.get("max_completion_tokens") or request.body.get("max_tokens") for request in api.of("m")]
+    assert [True] == [LEAST_OUTPUT_TOKENS <= int(tokens or 0) < 6_000 - FRAME_TOKENS for tokens in asked]
 
 
 @pytest.mark.parametrize("step", [Hang(), Say("slow " * 100, seconds=60)], ids=["silent", "slow"])

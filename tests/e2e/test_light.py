@@ -99,3 +99,18 @@ def test_help_names_every_command(loom: Cli) -> None:
         assert name in done.out
     for command in ("run", "answer", "projects", "secrets", "doctor"):
         assert "Usage" in loom(command, "--help").out
+
+
+def test_shared_budgets_are_set_and_shown(loom: Cli, tmp_path: Path) -> None:
+    """A budget is in force as soon as it is set, is shown with what is spent of it, and goes with 0; nonsense is exit 2."""
+    (tmp_path / ".loom").mkdir()
+    assert {"budgets": []} == loom("budgets", "list", "--json").json
+    assert 0 == loom("budgets", "set", "home", "--cost", "12.50", "--tokens", "1000").code
+    shown = {(row["scope"], row["budget"]): row["cap"] for row in loom("budgets", "list", "--json").json["budgets"]}
+    assert {("home", "cost"): 12_500_000, ("home", "tokens"): 1_000} == shown
+    assert "$12.50" in loom("budgets", "list").out
+    assert 0 == loom("budgets", "set", "home", "--tokens", "0").code
+    assert [12_500_000] == [row["cap"] for row in loom("budgets", "list", "--json").json["budgets"]]
+    for wrong in (("home", "--cost", "much"), ("home",), ("nobody", "--cost", "1")):
+        assert 2 == loom("budgets", "set", *wrong).code
+    assert 0 == loom("daemon", "stop", "--workers").code

@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bundle": ("loom.transports.cli.bundle:bundle", "prove"),
     "projects": ("loom.transports.cli.projects:projects", "set up"),
     "models": ("loom.transports.cli.models:models", "set up"),
+    "budgets": ("loom.transports.cli.budgets:budgets", "set up"),
     "secrets": ("loom.transports.cli.secrets:secrets", "set up"),
     "config": ("loom.transports.cli.config:config", "set up"),
     "init": ("loom.transports.cli.projects:init", "set up"),

@@ -13,7 +13,7 @@ from loom.workers.harnesses.files import Refused
 from loom.workers.harnesses.tools import Toolbox
 from loom.workers.harnesses.transcript import Transcript, cut
 from loom.workers.protocol import ErrorClass, SandboxUsed, Usage
-from loom.workers.providers.prices import added
+from loom.workers.providers.prices import added, affordable
 from loom.workers.seams import (
     Hands,
     HandsError,
@@ -34,6 +34,10 @@ MAX_CALLS = 16
 CALL_MS = 600_000
 """Milliseconds of one model call, at most."""
 MAX_OUTPUT_TOKENS = 16_000
+LEAST_OUTPUT_TOKENS = 256
+"""A call that could answer with fewer tokens is not made: what is left of the grant is too little."""
+FRAME_TOKENS = 1_000
+"""What a provider may add to the texts of a call."""
 
 HOW_TO_WORK = (
     "You work in a directory through the tools that you are given; paths are relative to its top. What files contain is "
@@ -91,7 +95,7 @@ class _Loop:
     def _request(self, turn: int) -> ModelRequest:
         job, tools = self._job, self._box.tools
         at = replace(job.position, ordinal=job.position.ordinal + turn)
-        return ModelRequest(
+        request = ModelRequest(
             binding=job.binding,
             system=f"{job.system}\n\n{HOW_TO_WORK}" if tools else job.system,
             messages=tuple(self._messages),
@@ -99,18 +103,30 @@ class _Loop:
             # With tools at hand the answer's form is asked for in words: many servers cannot do both at once.
             schema=None if tools else job.schema,
             tools=tools,
-            max_output_tokens=self._tokens_left(),
+            max_output_tokens=MAX_OUTPUT_TOKENS,
             timeout_ms=max(1, min(CALL_MS, int((self._ends - time.monotonic()) * 1000))),
         )
+        return replace(request, max_output_tokens=self._output_that_fits(request))
 
-    def _tokens_left(self) -> int:
-        bound = self._job.bound.output_tokens
-        if bound is None:
+    def _output_that_fits(self, request: ModelRequest) -> int:
+        """Output tokens of this call that cannot go beyond what was granted. Raises HandsError when too few would fit."""
+        bound, binding = self._job.bound, self._job.binding
+        if bound.tokens is None and bound.cost_microusd is None:
             return MAX_OUTPUT_TOKENS
-        left = bound - self.usage.output_tokens
-        if left <= 0:
-            raise HandsError(ErrorClass.LIMIT, f"{self._job.binding.ref}: the {bound} output tokens are used up")
-        return min(MAX_OUTPUT_TOKENS, left)
+        sent, room = _most_tokens(request), MAX_OUTPUT_TOKENS
+        if bound.tokens is not None:
+            room = min(room, bound.tokens - self.usage.input_tokens - self.usage.output_tokens - sent)
+        if bound.cost_microusd is not None:
+            left = bound.cost_microusd - (self.usage.cost_microusd or 0)
+            fits = affordable(binding.family, binding.model, left, sent, own_server=bool(binding.base_url))
+            room = room if fits is None else min(room, fits)
+        if room < LEAST_OUTPUT_TOKENS:
+            raise HandsError(
+                ErrorClass.LIMIT,
+                f"{binding.ref}: another call could go beyond what was granted to this attempt; "
+                "`loom budgets set attempt` grants more",
+            )
+        return room
 
     async def _call(self, request: ModelRequest, provider: Provider) -> ModelReply:
         if time.monotonic() >= self._ends:
@@ -167,3 +183,12 @@ class _Loop:
             f"the model had loom's own tools only, confined to the workspace; search and checks ran in sandbox {kind}"
         )
         return SandboxUsed(kind=kind, network="none", note=note)
+
+
+def _most_tokens(request: ModelRequest) -> int:
+    """The tokens that a call can send at most: a token is at least a byte."""
+    sent = [request.system, *(message.text for message in request.messages)]
+    sent += [f"{call.name}{call.arguments}" for message in request.messages for call in message.calls]
+    sent += [f"{tool.name}{tool.description}{tool.parameters}" for tool in request.tools]
+    sent.append(str(request.schema or ""))
+    return FRAME_TOKENS + sum(len(text.encode(errors="replace")) for text in sent)

@@ -167,7 +167,8 @@ class Bound(Part, frozen=True, kw_only=True):
 
     wall_ms: int
     cost_microusd: int | None = None
-    output_tokens: int | None = None
+    tokens: int | None = None
+    """Input and output together."""
 
 
 class Statement(Part, frozen=True, kw_only=True):

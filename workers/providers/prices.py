@@ -45,6 +45,18 @@ def priced(family: str, model: str, usage: Usage, *, written_tokens: int = 0, ow
     )
 
 
+def affordable(
+    family: str, model: str, left_microusd: int, input_tokens: int, *, own_server: bool = False
+) -> int | None:
+    """How many output tokens a call with so much input may bring at most, so that it costs no more than what is left (0: not
+    even the input fits). None: no price is known."""
+    sent = priced(family, model, Usage(input_tokens=input_tokens), own_server=own_server).cost_microusd
+    many = priced(family, model, Usage(input_tokens=input_tokens, output_tokens=_MICRO), own_server=own_server)
+    if sent is None or many.cost_microusd is None:
+        return None
+    return max(0, (left_microusd - sent) * _MICRO // max(1, many.cost_microusd - sent))
+
+
 def added(first: Usage, second: Usage) -> Usage:
     """The sum of two usages. The cost is unknown as soon as one call's cost is unknown; no call at all costs nothing."""
     if first.calls == 0:

@@ -109,13 +109,13 @@ def test_what_an_attempt_takes_is_learnt(core: Core) -> None:
 
 
 def test_tokens_are_reserved_as_money_is(core: Core) -> None:
-    """250,000 tokens, 100,000 an attempt: two at once and no third, whatever else is free."""
-    turned = core.turn([submit(1, tokens=250_000)], SLOTS, 2_000)
+    """1,250,000 tokens, 500,000 an attempt: two at once and no third, whatever else is free."""
+    turned = core.turn([submit(1, tokens=1_250_000)], SLOTS, 2_000)
     assert 2 == len(turned.granted)
-    run_dry(core, turned, cost=None, tokens=90_000)
+    run_dry(core, turned, cost=None, tokens=450_000)
     task = core.task("task1")
     assert task is not None
-    assert 180_000 == task.spent.tokens
+    assert 900_000 == task.spent.tokens
 
 
 @pytest.mark.parametrize(

@@ -399,20 +399,6 @@ def test_people_can_read_the_views(ledger: Ledger) -> None:
     assert [(1,)] == rows(ledger, "SELECT DISTINCT json_valid(body) FROM entry")
 
 
-def test_a_snapshot_saves_the_fold(ledger: Ledger) -> None:
-    """The cached state comes back as it was, and the events after it can be asked for alone."""
-    task, _ = granted(ledger)
-    state = ledger.tasks[task]
-    assert ledger.store.snapshot(task) is None
-    ledger.store.keep_snapshot(task, state)
-    assert state == ledger.store.snapshot(task)
-    assert [] == list(ledger.store.load_events(task, state.n))
-    assert [2] == [happened.n for happened in ledger.store.load_events(task, 1)]
-
-
-# --------------------------------------------------------------------------------------------------- texts and logs
-
-
 def test_texts_come_back(ledger: Ledger) -> None:
     """Short ones from the database, long ones from files; the same again is nothing new."""
     ledger.begin()
@@ -469,3 +455,10 @@ def test_texts_inline_are_json(ledger: Ledger) -> None:
     ((spec,),) = rows(ledger, "SELECT json_extract(spec, '$.text.value') FROM submission")
     assert ledger.tasks[task].spec.text.value == spec
     assert text("x").value == "x"
+
+
+def test_the_end_of_a_history_can_be_folded_alone(ledger: Ledger) -> None:
+    """The events after an entry can be asked for alone."""
+    task, _ = granted(ledger)
+    assert [] == list(ledger.store.load_events(task, ledger.tasks[task].n))
+    assert [2] == [happened.n for happened in ledger.store.load_events(task, 1)]

@@ -48,6 +48,19 @@ def test_a_known_price_is_estimated_and_an_unknown_one_is_unknown() -> None:
         assert (None, "") == (unknown.cost_microusd, unknown.price)
 
 
+def test_what_is_affordable_costs_no_more_than_what_is_left() -> None:
+    """The most output that fits, by the table that prices the call afterwards; nothing when the input alone is too dear; None
+    where no price is known."""
+    fits = prices.affordable("openai", "gpt-4o", 10_000, 1_000)
+    assert fits is not None
+    dearest = prices.priced("openai", "gpt-4o", Usage(input_tokens=1_000, output_tokens=fits)).cost_microusd or 0
+    dearer = prices.priced("openai", "gpt-4o", Usage(input_tokens=1_000, output_tokens=fits + 1)).cost_microusd or 0
+    assert dearest <= 10_000 < dearer
+    assert 0 == prices.affordable("openai", "gpt-4o", 10, 1_000)
+    assert prices.affordable("openai", "gpt-4o", 10_000, 1_000, own_server=True) is None
+    assert prices.affordable("ollama", "gpt-4o", 10_000, 1_000) is None
+
+
 def test_a_sum_with_an_unknown_part_is_unknown() -> None:
     """Known costs add up; one unknown call makes the whole unknown; no call costs nothing."""
     known = Usage(input_tokens=1, calls=1, cost_microusd=5, price="reported")
