@@ -21,7 +21,6 @@ from loom.kernel.home_events import ProjectAdded as ProjectAdded
 from loom.kernel.home_events import ProjectRemoved as ProjectRemoved
 from loom.kernel.home_events import ProjectTrusted as ProjectTrusted
 from loom.kernel.home_events import SettingChanged as SettingChanged
-from loom.kernel.home_events import SharedBudgetReached as SharedBudgetReached
 from loom.kernel.home_events import Started as Started
 from loom.kernel.state import TaskSpec
 from loom.kernel.values import (

@@ -104,6 +104,7 @@ def test_help_names_every_command(loom: Cli) -> None:
 def test_shared_budgets_are_set_and_shown(loom: Cli, tmp_path: Path) -> None:
     """A budget is in force as soon as it is set, is shown with what is spent of it, and goes with 0; nonsense is exit 2."""
     (tmp_path / ".loom").mkdir()
+    assert 0 == loom("daemon", "start").code
     assert {"budgets": []} == loom("budgets", "list", "--json").json
     assert 0 == loom("budgets", "set", "home", "--cost", "12.50", "--tokens", "1000").code
     shown = {(row["scope"], row["budget"]): row["cap"] for row in loom("budgets", "list", "--json").json["budgets"]}
