@@ -17,7 +17,6 @@ from typing import Any
 import msgspec
 
 from loom.coordinator.reader import Reader, Row, open_reader
-from loom.kernel.values import SIGNED_ROLES
 
 PAGE = 500
 """Entries that one statement reads."""
@@ -272,6 +271,8 @@ class Queries:
         signs. you: whom the token stands for."""
         home = await self.home() or {"origin": "", "log_key": ""}
         owner = await self._reader.row("token", digest=token_digest)
+        from loom.kernel.values import SIGNED_ROLES  # only here: `loom status` reads without a kernel
+
         signed = (await self.settings()).get(SIGNED_ROLES, "")
         return {
             "origin": home["origin"],

@@ -227,6 +227,7 @@ def test_every_kind_of_event_was_written(tmp_path: Path) -> None:
         "approval",
         "artifact",
         "bundle",
+        "invitation",
         "principal",
         "project",
         "setting",
