@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 
 from loom.bundles.checking.voices import Ear, Exhibit, Heard
 from loom.kernel import events as e
+from loom.kernel.budgets import UNFINISHED
 from loom.kernel.copying import copier
 from loom.kernel.draft import newborn
 from loom.kernel.facts import live_blockers
 from loom.kernel.flow import Bundle, Fanout, Gate, Spawn, Stage
 from loom.kernel.limits import GATE_WAIT_MS, SEMANTICS, TASK_WALL_MS
-from loom.kernel.stages import LOCAL_CHAIN, UNFINISHED
+from loom.kernel.stages import LOCAL_CHAIN
 from loom.kernel.state import GateState, Parked, SpawnState, TaskSpec, TaskState
 from loom.kernel.values import (
     NO_TEXT,
