@@ -290,10 +290,8 @@ class Fabric:
             hear(peer, frame, mono_ms)
 
     def _hear_guests(self, doors: Doors, mono_ms: int) -> None:
-        guests = self.rounds.guests
-        assert guests is not None
         for peer, key, frame in doors.hear(doors.control, DRAINED):
-            guests.hear(peer, key, frame, mono_ms)
+            self.rounds.hear_far(peer, key, frame, mono_ms)
         for peer, key, frame in doors.hear(doors.enrol, ENROLS):
             self.rounds.hear_enrol(peer, key, frame, mono_ms)
         doors.look()

@@ -11,7 +11,7 @@ from loom.coordinator.inbox import Request, Turned
 from loom.coordinator.roster import Enrolled
 from loom.coordinator.sessions import Sessions
 from loom.kernel.state import HomeState, WorkerState
-from loom.workers.protocol import Malformed, Refused, decode_from_worker
+from loom.workers.protocol import Refused
 
 REVOKED = Refused(code="revoked", sentence="this worker was revoked; what it holds is nobody's any more")
 
@@ -33,18 +33,13 @@ class Guests:
         self._known: dict[str, Enrolled] = {}
         self._look()
 
-    def hear(self, peer: Peer, key: str, frame: bytes, mono_ms: int) -> None:
-        """One frame of the control door. A connection outlives the enrolment of its key: each frame is looked at."""
+    def who(self, peer: Peer, key: str) -> Enrolled | None:
+        """Whom the key of a frame stands for now; None: nobody any more, and the peer is told. A connection outlives the
+        enrolment of its key, so each frame is asked for."""
         enrolled = self._known.get(key)
         if enrolled is None:
             self._sessions.refuse(peer, REVOKED)
-            return
-        try:
-            messages = decode_from_worker(frame)
-        except Malformed as error:
-            self._log("frame_refused", worker=enrolled.worker, size=len(frame), error=str(error))
-        else:
-            self._sessions.hear(peer, messages, mono_ms, enrolled)
+        return enrolled
 
     def ask(self, peer: Peer, key: str, frame: bytes, mono_ms: int) -> Request | None:
         """One frame of the enrol door; a request of the next turn."""

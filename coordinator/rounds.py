@@ -30,6 +30,7 @@ from loom.coordinator.library import Library
 from loom.coordinator.machine import MachineSlots
 from loom.coordinator.proof.batches import key_of
 from loom.coordinator.proof.checking import ReportCheck
+from loom.coordinator.roster import Enrolled
 from loom.coordinator.sessions import Sessions
 from loom.coordinator.waiting import Hands
 from loom.kernel.commands import EnrolKey, EnrolPrincipal, KeepBundle, Submit
@@ -69,14 +70,19 @@ class Rounds:
         self.busy_ms = 0
         """When the last turn did something."""
 
-    def hear_worker(self, peer: Peer, frame: bytes, mono_ms: int) -> None:
+    def hear_far(self, peer: Peer, key: str, frame: bytes, mono_ms: int) -> None:
+        """One frame of the control door, from the holder of this key."""
+        if self.guests is not None and (enrolled := self.guests.who(peer, key)):
+            self.hear_worker(peer, frame, mono_ms, enrolled)
+
+    def hear_worker(self, peer: Peer, frame: bytes, mono_ms: int, enrolled: Enrolled | None = None) -> None:
         """One frame of the control socket; what is none of the protocol is logged and left out."""
         try:
             messages = decode_from_worker(frame)
         except Malformed as error:
             self._log("frame_refused", size=len(frame), error=str(error))
         else:
-            self.sessions.hear(peer, messages, mono_ms)
+            self.sessions.hear(peer, messages, mono_ms, enrolled)
             if messages and type(messages[0]) is Hello:
                 self._enrol_key(peer, messages[0])
 

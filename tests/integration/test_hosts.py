@@ -53,6 +53,8 @@ def test_a_worker_that_joins_does_a_whole_task(start: Start, tmp_path: Path) -> 
         assert (["gpu"], True) == (described["labels"], described["remote"])
         assert "enrolled as far" in (far.folder / "err").read_text()
         assert "let_in" not in far.log()
+        assert [("far", "worker")] == running.rows("SELECT principal, kind FROM signer")
+        assert "signature_wrong" not in running.log()
     kinds = [
         kind for (kind,) in running.rows("SELECT json_extract(body, '$.command[0]') FROM entry WHERE task IS NULL")
     ]
