@@ -22,6 +22,8 @@ from loom.kernel.flow import Agent, Bundle, Flow, Role, Rule, Spawn, Stage, Step
 from loom.kernel.policies import Policy
 from loom.kernel.values import TROUBLE, AnswerWord, Capability, get
 
+RECORD_MARK = ": "
+"""What stands between the name of a function that did not answer and the reason, in an entry."""
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 VARIABLE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 MODELS = (Capability.ANSWER, Capability.READ, Capability.EDIT)
@@ -189,6 +191,8 @@ def _presets(bundle: Bundle) -> Iterator[str]:
 def rule_faults(rule: Rule, bundle: Bundle) -> Iterator[str]:
     """What is wrong with a rule, in this bundle."""
     at = f"rule {rule.name}"
+    if RECORD_MARK in rule.name:
+        yield f"{at}: its name has {RECORD_MARK!r} in it, by which the record tells a name from a reason"
     if (rule.never is None) == (rule.check is None):
         yield f"{at}: has either `never` or `check`, and exactly one of them"
     if not rule.on:

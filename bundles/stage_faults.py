@@ -38,9 +38,14 @@ def flow_faults(flow: Flow, bundle: Bundle) -> Iterator[str]:
     if not names:
         yield f"{at}: has no stages"
         return
+    marked = (stage.name for stage in flow.stages if isinstance(stage, Step) and ": " in stage.name)
+    yield from (
+        f"{at}, step {name}: its name has ': ' in it, by which the record tells a name from a reason" for name in marked
+    )
     yield from (f"{at}: two stages are named {name}" for name, count in Counter(names).items() if count > 1)
     if flow.rework and flow.rework not in names:
         yield f"{at}: rework goes to {flow.rework}, which is no stage; {nearest(flow.rework, names)}"
+    yield from (f"{at}: {fault}" for fault in _after_rework(flow.rework, names))
     agents = {agent.name: agent for agent in bundle.agents}
     known = alphabet(bundle, flow.stages)
     for place, stage in enumerate(flow.stages):
@@ -77,6 +82,9 @@ def _fanout(stage: Fanout, agents: Mapping[str, Agent], known: Alphabet) -> Iter
     editing = [name for name in names if name in agents and agents[name].capability is Capability.EDIT]
     if len(editing) > 1:
         yield f"{' and '.join(editing)} would edit at once; only one editing agent at a time in a task"
+    judging = [name for name in names if name in agents and agents[name].judges]
+    if editing and judging:
+        yield f"{editing[0]} would edit while {judging[0]} judges; what is judged would change under the judge"
     for member in stage.members:
         yield from guard_faults(member.when, known)
 
@@ -113,6 +121,13 @@ def _moves(stage: Stage, place: int, names: list[str], known: Alphabet) -> Itera
         yield from _move(option.move, place, names)
     if isinstance(stage, Gate) and stage.rework:
         yield from _move(Rework(stage.rework), place, names)
+        yield from _after_rework(stage.rework, names)
+
+
+def _after_rework(to: str, names: list[str]) -> Iterator[str]:
+    """A person's own work goes on at the stage after the rework."""
+    if to in names and names.index(to) + 1 == len(names):
+        yield f"its rework goes to {to}, the last stage; nothing comes after it that a person's own work could go on with"
 
 
 def _move(move: Move, place: int, names: list[str]) -> Iterator[str]:

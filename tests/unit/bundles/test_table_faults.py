@@ -277,6 +277,22 @@ CASES: dict[str, tuple[Bundle, str]] = {
     "rule of both kinds": (ruled(check=lambda before, after: None), "has either `never` or `check`"),
     "rule of no kind": (ruled(never=None), "has either `never` or `check`"),
     "rule over nothing": (ruled(never=Fact("x")), "rule r: the fact x never is recorded here"),
+    "a rule's name that the record cannot tell from a reason": (
+        ruled(name="no: never"),
+        "rule no: never: its name has ': ' in it",
+    ),
+    "a step's name that the record cannot tell from a reason": (
+        flow(WORK, Step("weigh: it", lambda view: {"heavy": "no"}, writes=(("heavy", BOOL),)), DECIDE, END),
+        "step weigh: it: its name has ': ' in it",
+    ),
+    "an editor beside a judge": (
+        flow(WORK, Fanout("both", (Member("worker"), Member("reviewer"))), DECIDE, END),
+        "worker would edit while reviewer judges",
+    ),
+    "nothing behind a rework for a person's own work": (
+        flow(WORK, DECIDE, END, rework="finalize"),
+        "its rework goes to finalize, the last stage",
+    ),
 }
 
 
