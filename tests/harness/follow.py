@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from loom.bundles.checking.deeds import Answers, Cancels, Deed, Fails, Garbles, Reports, RunsOut
 from loom.bundles.checking.graph import Atlas, Edge, Graph
 from loom.bundles.checking.places import Ghost, Spot
+from loom.bundles.checking.voices import CHECK
 from loom.kernel import commands as c
 from loom.kernel import events as e
 from loom.kernel.fold import evolve
@@ -50,8 +51,14 @@ class Follower:
                 assert isinstance(record.command, c.Submit)
                 graph = self.graph(record.command.flow, record.command.preset)
                 ghost = self.atlas.map.ghost(after, ghost, _of_tasks(events))
+                forked = record.command.inherited is not None
+                if (
+                    forked
+                ):  # it begins in the middle: what the checks saw stands in its evidence, and no decision is taken over
+                    ghost = Ghost(checked=any(one.kind.startswith(CHECK) for one in after.evidence))
                 here = self.atlas.number(self.atlas.map.spot(after, ghost))
-                assert graph.start == here, f"{record.command.flow} begins elsewhere: {self.atlas.spots[here]}"
+                begins = graph.places if forked else [graph.start]
+                assert here in begins, f"{record.command.flow} begins elsewhere: {shown(self.atlas.spots[here])}"
             else:
                 new = self.atlas.map.ghost(task, ghost, _of_tasks(events))
                 self._step(graph, record, (task, ghost), (after, new))
