@@ -23,7 +23,7 @@ from loom.kernel import events as e
 from loom.kernel.fold import evolve
 from loom.kernel.replay import Record, replay
 from loom.kernel.state import TaskState
-from loom.kernel.values import PrincipalKind, SpawnStatus, Status
+from loom.kernel.values import Capability, End, ErrorClass, PrincipalKind, SpawnStatus, Status
 from loom.workers.protocol import attempt_id
 
 
@@ -110,6 +110,10 @@ class Account:
     cost: int = 0
     held: dict[str, tuple[int, int, str, int]] = field(default_factory=dict)
     """spawn → (attempt, fence, worker, reserved) of what is granted."""
+    doubts: set[str] = field(default_factory=set)
+    """Agents whose last act may have happened outside."""
+    acts: frozenset[str] = frozenset()
+    """Agents that act outside."""
     fence: int = 0
     state: TaskState | None = None
 
@@ -163,11 +167,15 @@ def _counted(account: Account, entry: Entry) -> Iterator[str]:
         match event:
             case e.TaskSubmitted():
                 account.cap = event.spec.caps.cost
+                agents = RULES[event.spec.rules_digest].agents.values()
+                account.acts = frozenset(agent.name for agent in agents if agent.capability is Capability.ACT)
             case e.BudgetRaised(caps=caps):
                 account.cap = dict(caps).get("cost", account.cap)
             case e.AttemptGranted():
                 if event.spawn in account.held:
                     yield f"{event.spawn} was granted again while it was held: {account.held[event.spawn]}"
+                if event.spawn.rpartition("/")[2] in account.doubts and not event.reconciles:
+                    yield f"{event.spawn} acts again under fence {event.fence} without looking first"
                 if event.fence <= account.fence:
                     yield f"fence {event.fence} was given after {account.fence}"
                 account.fence = event.fence
@@ -179,10 +187,23 @@ def _counted(account: Account, entry: Entry) -> Iterator[str]:
                 elif grant[3] != event.released:
                     yield f"{event.spawn} had reserved {grant[3]}, and {event.released} was released"
                 account.cost += event.usage.cost or 0
+                _remember_doubt(account, event)
             case _:
                 pass
         if account.cap and account.cost + account.reserved > account.cap:
             yield f"{account.cost} spent and {account.reserved} reserved are above the cap of {account.cap}"
+
+
+def _remember_doubt(account: Account, event: e.AttemptClosed) -> None:
+    """An act that did not end by its worker's clear word may have happened; one that was reported is known."""
+    agent = event.spawn.rpartition("/")[2]
+    if agent not in account.acts or event.end is End.UNDELIVERED:
+        return
+    known = event.end is End.REPORTED or event.error_class in (ErrorClass.PERMANENT, ErrorClass.WORKSPACE)
+    if event.end is End.REPORTED:
+        account.doubts.discard(agent)
+    elif not known:
+        account.doubts.add(agent)
 
 
 def _state(account: Account, state: TaskState) -> Iterator[str]:

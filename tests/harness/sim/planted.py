@@ -26,9 +26,9 @@ from harness.sim.simulation import Simulation
 from loom.coordinator.core import Core
 from loom.coordinator.endings import Endings
 from loom.coordinator.entry import Rules
+from loom.coordinator.fitting import Offered
 from loom.coordinator.inbox import Granted, Outcome, Reply, Request, Slot, Turned
 from loom.coordinator.leases import end_key
-from loom.coordinator.lines import Offered
 from loom.coordinator.roster import Session
 from loom.coordinator.rounds import Rounds
 from loom.coordinator.sessions import Sessions
