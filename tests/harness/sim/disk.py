@@ -11,6 +11,7 @@ import functools
 import random
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ class Durable:
         self.granted: set[Holder] = set()
         self.orphans: set[tuple[str, int, str]] = set()
         """(attempt, fence, worker)"""
+        self.watch: Callable[[Entry], None] = lambda entry: None
 
     def learn(self, pending: list[Any]) -> None:
         """What was gathered is committed."""
@@ -64,6 +66,7 @@ class Durable:
             if not isinstance(one, Entry):
                 self.orphans.add(one)
                 continue
+            self.watch(one)
             if one.key:
                 self.keys.add(one.key)
             for event in one.events:

@@ -22,6 +22,7 @@ from typing import Any
 from msgspec import structs
 
 from harness.sim.laws import faults
+from harness.sim.plan import Plan
 from harness.sim.simulation import Simulation
 from loom.coordinator.core import Core
 from loom.coordinator.endings import Endings
@@ -320,16 +321,16 @@ def _kept_reservation() -> Sequence[AbstractContextManager[None]]:
 # ----------------------------------------------------------------------------------------------------------- search
 
 
-def finds(name: str, seed: int) -> list[str]:
-    """The laws that a seed sees broken with this bug planted."""
+def finds(name: str, seed: int, plan: Plan | None = None) -> list[str]:
+    """The laws that a seed sees broken with this bug planted. plan: another one than the seed's own."""
     with PLANTED[name]():
-        return faults(Simulation(seed).run())
+        return faults(Simulation(seed, plan).run())
 
 
-def first_seed(name: str, start: int = 1, count: int = SEEDS) -> tuple[int, list[str]]:
+def first_seed(name: str, start: int = 1, count: int = SEEDS, plan: Plan | None = None) -> tuple[int, list[str]]:
     """The first seed that finds it, and what it says; (0, []): none of them."""
     for seed in range(start, start + count):
-        if found := finds(name, seed):
+        if found := finds(name, seed, plan):
             return seed, found
     return 0, []
 

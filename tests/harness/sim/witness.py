@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 from harness.sim.disk import Durable, Holder
 from harness.sim.world import World
 from loom.coordinator.api import Answered, ToClient
+from loom.coordinator.entry import Entry
 from loom.coordinator.leases import end_key
-from loom.workers.protocol import Assign, Committed, Duplicate, Stale, ToWorker, Welcome
+from loom.kernel.commands import AttemptEnded
+from loom.kernel.values import End
+from loom.workers.protocol import Assign, Committed, Duplicate, Stale, ToWorker, Welcome, attempt_id
 
 IDLE_TURNS = 50
 
@@ -37,6 +40,9 @@ class Witness:
     idle_turns: int = 0
     working: dict[str, WorkerNode] = field(default_factory=dict)
     """All processes of workers."""
+
+    def __post_init__(self) -> None:
+        self.durable.watch = self.is_committed
 
     def fault(self, sentence: str) -> None:
         self.world.note("law", "BROKEN:", sentence)
@@ -80,6 +86,21 @@ class Witness:
         if isinstance(message, Answered) and told and message.key not in self.durable.keys:
             self.fault(f"{client} is told {message.outcome} about {message.key}: it is not durable")
 
+    def is_committed(self, entry: Entry) -> None:
+        """Nothing is called lost while its worker is at it: its own lease ran out before."""
+        command = entry.command
+        if not isinstance(command, AttemptEnded) or command.end is not End.LOST:
+            return
+        key = (attempt_id(command.spawn, command.attempt), command.fence)
+        twins = self._twins()
+        for worker in self.working.values():
+            if key in worker.alive and key not in worker.excused and worker.worker not in twins:
+                self.fault(f"{key[0]} under fence {key[1]} is called lost while {worker.name} is at it")
+
+    def _twins(self) -> set[str]:
+        """Names that two processes have: each takes what the other one had for lost."""
+        return {worker.worker for worker in self.working.values() if worker.worker != worker.name}
+
     def begins(self, who: WorkerNode, key: Holder) -> None:
         """One attempt is begun once, and nobody else is at work on the same spawn now."""
         boots = self.starts.setdefault(key, [])
@@ -87,10 +108,10 @@ class Witness:
         if len(boots) > 1:
             self.fault(f"{key[0]} under fence {key[1]} was begun {len(boots)} times: {', '.join(boots)}")
         spawn = key[0].rpartition("#")[0]
-        twins = {worker.worker for worker in self.working.values() if worker.worker != worker.name}
+        twins = self._twins()
         for other in self.working.values():
             if other is who or {who.worker, other.worker} & twins:
-                continue  # two processes under one name: each takes what the other one had for lost
+                continue
             for busy in other.alive:
                 if busy[0].rpartition("#")[0] == spawn and busy not in other.excused:
                     self.fault(f"{who.name} began {key[0]}:{key[1]} while {other.name} was at {busy[0]}:{busy[1]}")
