@@ -41,7 +41,7 @@ MAX_PART_BYTES = 1 << 30
 EPOCH = (1980, 1, 1, 0, 0, 0)
 _CHUNK = 1 << 20
 KEPT = b'{"command":["KeepBundle",'
-_NAMED = re.compile(rb'"blob":"([0-9a-f]{64})"')
+_NAMED = re.compile(rb'"blob":"([0-9a-f]{64})"(?:,"size":([0-9]{1,16}))?')
 """Inside of a string these quotes would be escaped."""
 
 
@@ -188,9 +188,11 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def named_texts(body: bytes) -> tuple[str, ...]:
-    """Ids of the salted texts that an entry names. A bundle's archive is a part of its own."""
-    return () if body.startswith(KEPT) else tuple(each.decode() for each in _NAMED.findall(body))
+def named_texts(body: bytes) -> tuple[tuple[str, int], ...]:
+    """(id, bytes) of the salted texts that an entry names. A bundle's archive is a part of its own."""
+    return (
+        () if body.startswith(KEPT) else tuple((each.decode(), int(size or 0)) for each, size in _NAMED.findall(body))
+    )
 
 
 def pack_text(salt: bytes, data: bytes) -> bytes:

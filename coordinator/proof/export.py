@@ -64,7 +64,7 @@ def export(
                 "Let the witness sign a newer head.",
             )
         parts = _proved(log, key, chosen, head, note, task)
-        wanted = dict.fromkeys(each for body in chosen.values() for each in evidence.named_texts(body))
+        wanted = dict.fromkeys(each for body in chosen.values() for each, _ in evidence.named_texts(body))
         kept = [each for each in wanted if texts and each not in leave_out and _has(log, each)]
 
         def part(name: str) -> bytes:

@@ -156,19 +156,29 @@ def _about(
         )
     elif task and counts.get(task):
         judgement.good(V1, evidence.ENTRIES, f"task {task}: its entries 1 to {counts[task]}, without a gap")
-    if opened.part(evidence.PAGE) != page(bodies, head, task or ""):
+    try:
+        said = page(bodies, head, task or "")
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError) as error:
+        judgement.bad(V1, evidence.ENTRIES, f"are not what loom writes: {type(error).__name__}: {error}")
+        return
+    if opened.part(evidence.PAGE) != said:
         judgement.bad(V1, evidence.PAGE, "says something else than the entries")
 
 
 def _texts(opened: Evidence, bodies: list[tuple[int, bytes]], judgement: Judgement) -> None:
-    named = {each for _, body in bodies for each in evidence.named_texts(body)}
+    sized = {each for _, body in bodies for each in evidence.named_texts(body)}
+    named = {identifier for identifier, _ in sized}
     there = opened.below(evidence.TEXTS)
     for identifier in there:
         name = f"{evidence.TEXTS}{identifier}"
         if identifier not in named:
             judgement.bad(V1, name, "is named by no entry")
-        elif evidence.text_id(opened.part(name)) != identifier:
+            continue
+        part = opened.part(name)
+        if evidence.text_id(part) != identifier:
             judgement.bad(V1, name, "is not the text that the entries name")
+        elif (identifier, len(evidence.text_bytes(part))) not in sized:  # the id alone does not say where the salt ends
+            judgement.bad(V1, name, "is cut elsewhere than the entries say: a part of its salt, or of the text itself")
     left_out = len(named) - len(there)
     said = f"; {left_out} are left out, their ids stand in the entries" if left_out > 0 else ""
     judgement.good(V1, "texts", f"{len(there)} texts{said}")

@@ -7,6 +7,7 @@ long as nothing is released, `make histories` records them anew.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -137,21 +138,55 @@ def test_a_file_that_is_no_history_is_refused(tmp_path: Path, content: bytes) ->
         replayed_runs(runs)
 
 
+SCRIPT = (
+    "import sys; from loom.transports.cli.app import invoke\n"
+    "sys.exit(max(invoke(['replay', '--history', file]) for file in sys.argv[1:]))"
+)
+
+
 @pytest.mark.parametrize("seeds", SEEDS)
 def test_no_decision_depends_on_the_hash_seed(seeds: tuple[str, ...]) -> None:
     """Every history replays identically in interpreters with other hash seeds."""
     files = FILES if len(seeds) > 2 else [FOLDER / "fanout.history", FOLDER / "medium.history"]
-    script = (
-        "import sys; from loom.transports.cli.app import invoke\n"
-        "sys.exit(max(invoke(['replay', '--history', file]) for file in sys.argv[1:]))"
-    )
     for seed in seeds:
-        done = subprocess.run(
-            [sys.executable, "-c", script, *map(str, files)],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        assert (0, len(files)) == (done.returncode, done.stdout.count("identical")), (seed, done)
+        _replays(sys.executable, files, {"PYTHONHASHSEED": seed})
+
+
+def test_no_decision_depends_on_the_python() -> None:
+    """Under every other Python that this machine has, and that can load the libraries: the same bytes. LOOM_TEST_PYTHONS
+    names more of them, with a colon between: interpreters of environments that have the libraries of their own."""
+    package = str(FOLDER.parents[2] / ".import")
+    ours = os.pathsep.join([package, *(each for each in sys.path if "packages" in each)])
+    named = [each for each in os.environ.get("LOOM_TEST_PYTHONS", "").split(os.pathsep) if each]
+    others = [(each, package) for each in named] + [(each, ours) for each in _pythons() if _loads(each, ours)]
+    if not others:
+        pytest.skip("there is no second Python here that loads loom's libraries")
+    for python, path in others:
+        _replays(python, FILES, {"PYTHONPATH": path})
+
+
+def _pythons() -> Iterator[str]:
+    """Pythons of other builds than this one, by their names."""
+    seen = {sys.version, ""}
+    names = ("python3", *(f"python3.{minor}" for minor in range(11, 16)))
+    for name in (*(f"/usr/bin/{name}" for name in names), *names):
+        if (path := shutil.which(name)) is not None:
+            asked = [path, "-c", "import sys; print(sys.version, end='')"]
+            version = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False).stdout
+            if version not in seen:
+                seen.add(version)
+                yield path
+
+
+def _loads(python: str, libraries: str) -> bool:
+    asked = [python, "-c", "import loom.transports.replaying, loom.transports.cli.app"]
+    environment = {**os.environ, "PYTHONPATH": libraries}
+    return subprocess.run(asked, env=environment, capture_output=True, timeout=60, check=False).returncode == 0
+
+
+def _replays(python: str, files: list[Path], environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [python, "-c", SCRIPT, *map(str, files)], env={**os.environ, **environment}, capture_output=True, text=True,
+        timeout=100, check=False,
+    )  # fmt: skip
+    assert (0, len(files)) == (done.returncode, done.stdout.count("identical")), (python, environment, done)

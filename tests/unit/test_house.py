@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.purity import outside_calls
+
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("kernel", "coordinator", "workers", "bundles", "transports")
 MAX_FILE_LINES = 400
@@ -162,6 +164,11 @@ def test_the_kernel_imports_the_standard_library_only() -> None:
         if name.split(".")[0] not in sys.stdlib_module_names and not f"{name}.".startswith("loom.kernel.")
     ]
     assert [] == found
+
+
+def test_the_kernel_calls_nothing_of_the_outside() -> None:
+    """No module by name, no code from text, no file, no address and no hash: what no import contract can see."""
+    assert [] == outside_calls(ROOT / "kernel")
 
 
 def imports(tree: ast.Module) -> Iterator[tuple[int, str]]:

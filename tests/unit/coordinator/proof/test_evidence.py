@@ -5,81 +5,33 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import random
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from harness.evidence import Case, states, wrong
 from harness.proving import Proved
-from harness.signing import Signer
 from loom.coordinator import merkle
 from loom.coordinator.keys import make_log_key, read_log_key
 from loom.coordinator.proof import evidence, notes
 from loom.coordinator.proof.export import ExportRefused, export
-from loom.coordinator.proof.judging import Judgement, Level, State
+from loom.coordinator.proof.judging import Level, State
 from loom.coordinator.proof.page import page
 from loom.coordinator.proof.reading import LogReader
 from loom.coordinator.proof.tree import multiproof, multiroot
 from loom.coordinator.proof.verify import verify
-from loom.kernel.commands import EnrolKey
-from loom.kernel.values import PrincipalKind
 from loom.transports.proving import replayer
 
 pytestmark = pytest.mark.needs("ssh-keygen")
 GOOD, OPEN, BAD = State.GOOD, State.OPEN, State.BAD
 
 
-class Case:
-    """A home with two tasks, one of them signed, and the evidence of the signed one."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.signer = Signer.make(folder / "ada")
-        self.made = Proved.make(folder)
-        self.made.ask(EnrolKey("ada", PrincipalKind.PERSON, self.signer.public))
-        self.made.task("t1", signer=self.signer)
-        self.made.task("t2")
-        self.made.close()
-        self.file = folder / "t1.loom-evidence"
-        export(self.made.home, self.file, task="t1")
-        self.approvers = {"ada": frozenset({self.signer.public})}
-        self.replay = replayer([str(self.made.bundle)])
-
-    def judge(self, path: Path | None = None, *, witness: str = "") -> Judgement:
-        return verify(
-            path or self.file,
-            key=notes.verifier_key(self.made.key),
-            approvers=self.approvers,
-            witnesses=[notes.verifier_key(witness)] if witness else [],
-            replay=self.replay,
-        )
-
-    def changed(self, name: str, change: Callable[[bytes], bytes]) -> Path:
-        """The file with one part changed, canonical again."""
-        opened = evidence.open_evidence(self.file)
-        parts = {each: opened.part(each) for each in opened.names}
-        opened.close()
-        parts[name] = change(parts[name])
-        target = self.folder / "changed"
-        evidence.write(target, parts, parts.__getitem__)
-        return target
-
-
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     return Case(tmp_path_factory.mktemp("evidence"))
-
-
-def states(judgement: Judgement) -> list[State]:
-    return [judgement.state(level) for level in Level]
-
-
-def wrong(judgement: Judgement) -> str:
-    """What is wrong, in words."""
-    return "\n".join(f"{line.level} {line.part} {line.said}" for line in judgement.lines if line.state is BAD)
 
 
 def test_what_is_true_verifies(case: Case) -> None:
@@ -126,32 +78,6 @@ def test_texts_may_be_left_out(case: Case, leave_out: str) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- tampering
-
-
-def test_every_byte_counts(case: Case, tmp_path: Path) -> None:
-    """A byte of the file changed, at places all over it (every one in the long form): found, and said what is wrong."""
-    _flip(case, tmp_path, random.Random(7).sample(range(len(case.file.read_bytes())), 60))
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3_600)
-def test_every_single_byte(case: Case, tmp_path: Path) -> None:
-    """Each byte of the whole file, one after the other (half an hour on a slow machine)."""
-    _flip(case, tmp_path, range(len(case.file.read_bytes())))
-
-
-def _flip(case: Case, folder: Path, places: Iterable[int]) -> None:
-    data, target = bytearray(case.file.read_bytes()), folder / "flipped"
-    chance = random.Random(11)
-    key = notes.verifier_key(case.made.key)
-    for place in places:
-        change = chance.randrange(1, 256)
-        data[place] ^= change
-        target.write_bytes(data)
-        found = verify(target, key=key)
-        assert found.failed, (place, change)
-        assert all(line.part and line.said for line in found.lines)
-        data[place] ^= change
 
 
 def test_every_part_that_is_changed_is_named(case: Case) -> None:

@@ -20,6 +20,7 @@ from loom.coordinator.proof.home_check import verify_home
 from loom.coordinator.proof.judging import Level, State
 from loom.coordinator.proof.verify import verify
 from loom.coordinator.proof.witness import NothingSigned, Witness, WitnessRefused, request
+from loom.transports.proving import replayer
 
 NOW_S = 1_700_000_000
 
@@ -155,6 +156,39 @@ def test_a_fork_is_caught(made: Proved, witness: Witness, tmp_path: Path) -> Non
     go_on(made, "and-there")
     with pytest.raises(WitnessRefused, match="does not go on"):
         witness.cosign(asked(witness, made.home), NOW_S)
+
+
+def test_another_history_by_the_keys_holder_verifies_without_a_witness_only(tmp_path: Path) -> None:
+    """The holder of the key takes a copy of before the task was decided, has the coordinator write another end to it, and
+    puts it in the place of the first: home and evidence are good at every level that needs no witness, and there is nothing
+    to see. The witness that signed the first end refuses the second, and evidence of it lacks the witness's name."""
+    made = Proved.make(tmp_path)
+    made.task("t0")
+    made.close()
+    shutil.copytree(made.home.path, tmp_path / "before")
+    go_on(made, "t1")
+    key = notes.verifier_key(made.key)
+    witness = Witness.make(tmp_path / "witness", "audit.example", bytes(32))
+    witness.trust(key)
+    first = witness.cosign(request(made.home, 0), NOW_S)
+    export(made.home, tmp_path / "first", task="t1", cosigned=first)
+
+    shutil.rmtree(made.home.path)
+    shutil.move(tmp_path / "before", made.home.path)
+    made.now_ms += 60_000
+    go_on(made, "t2")
+    go_on(made, "t1")
+    by = replayer([str(made.bundle)])
+    export(made.home, tmp_path / "second", task="t1")
+    good, bad, unjudged = State.GOOD, State.BAD, State.OPEN
+    for found in (verify_home(made.home, key=key, replay=by), verify(tmp_path / "second", key=key, replay=by)):
+        assert [good, good, good, unjudged] == [found.state(level) for level in Level], found.lines
+
+    with pytest.raises(WitnessRefused, match="does not go on"):
+        witness.cosign(asked(witness, made.home), NOW_S)
+    for name, expected in (("first", good), ("second", bad)):
+        found = verify(tmp_path / name, key=key, witnesses=[witness.key], replay=by)
+        assert [good, good, good, expected] == [found.state(level) for level in Level], found.lines
 
 
 def test_an_old_copy_is_caught(made: Proved, witness: Witness, tmp_path: Path) -> None:
