@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 BARE = frozenset("__import__ breakpoint compile eval exec globals hash id input locals open print vars".split())
@@ -16,18 +17,18 @@ MAKES_CODE = ("copying.py", "exec")
 def outside_calls(folder: Path) -> list[str]:
     """ "file:line name" of every use of such a name in the files of a folder."""
     return [
-        f"{path.name}:{node.lineno} {name}"
+        f"{path.name}:{line} {name}"
         for path in sorted(folder.rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if (name := _used(node)) and (path.name, name) != MAKES_CODE
+        for line, name in _used(node)
+        if (path.name, name) != MAKES_CODE
     ]
 
 
-def _used(node: ast.AST) -> str:
-    """A name of the list that is read here, or ""."""
+def _used(node: ast.AST) -> Iterator[tuple[int, str]]:
+    """(line, name) of a name of the lists that is read here."""
     match node:
-        case ast.Name(id=name, ctx=ast.Load()) if name in BARE | ANYWHERE:
-            return name
-        case ast.Attribute(attr=name) if name in ANYWHERE:
-            return name
-    return ""
+        case ast.Name(id=name, ctx=ast.Load(), lineno=line) if name in BARE | ANYWHERE:
+            yield line, name
+        case ast.Attribute(attr=name, lineno=line) if name in ANYWHERE:
+            yield line, name

@@ -27,7 +27,8 @@ ROOTS = [
     "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ]
-"""Of Certificate Transparency's reference tests (google/certificate-transparency, merkletree)."""
+"""Of Certificate Transparency's reference tests: github.com/google/certificate-transparency-go,
+merkletree/merkle_verifier_test.go, getInputs and getRoots."""
 
 
 def by_definition(leaves: list[bytes]) -> bytes:

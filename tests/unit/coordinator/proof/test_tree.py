@@ -39,7 +39,8 @@ PATHS = {
         "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
     ),
 }
-"""(leaf, size) → path: of Certificate Transparency's reference tests (merkle_tree_test.cc, counted there from 1)."""
+"""(leaf, size) → path: of Certificate Transparency's reference tests (github.com/google/certificate-transparency-go,
+merkletree/merkle_verifier_test.go, getInclusionTestVector, counted there from 1)."""
 CONSISTENCIES = {
     (1, 1): (),
     (1, 8): (
@@ -57,6 +58,7 @@ CONSISTENCIES = {
         "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
     ),
 }
+"""(first, second) → proof: of the same file, getConsistencyProofs."""
 
 
 def fetch_from(leaves: list[bytes]) -> merkle.Fetch:
