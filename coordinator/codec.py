@@ -25,6 +25,7 @@ from loom.coordinator.errors import CodecError
 from loom.kernel.commands import Command
 from loom.kernel.events import Event
 from loom.kernel.limits import MAX_INTEGER
+from loom.kernel.values import Execution, Usage
 
 T = TypeVar("T")
 Plain = Callable[[Any], dict[str, Any]]
@@ -149,13 +150,31 @@ _value_decoders = _ByClass()
 # ---------------------------------------------------------------------------------------------------- generated code
 
 
+REPEATED = (Execution, Usage)
+"""Records that stand in a command, in its event and in a row, one after the other."""
+
+
+def _remembering(function: Plain) -> Plain:
+    """The function with the last record's dict at hand. Records are frozen, and the encoder only reads what it is given."""
+    last: Any = None
+    made: dict[str, Any] = {}
+
+    def to_plain(value: Any) -> dict[str, Any]:
+        nonlocal last, made
+        if value is not last:
+            last, made = value, function(value)
+        return made
+
+    return to_plain
+
+
 class _PlainByClass(dict[type, Plain]):
     """class → its generated function, made at first use."""
 
     def __missing__(self, kind: type) -> Plain:
         if not dataclasses.is_dataclass(kind):
             raise TypeError(f"{kind.__name__} is no record of the kernel")
-        function = self[kind] = _generate(kind)
+        function = self[kind] = _remembering(_generate(kind)) if kind in REPEATED else _generate(kind)
         return function
 
 

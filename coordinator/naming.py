@@ -5,9 +5,14 @@ from __future__ import annotations
 from loom.kernel import commands as c
 from loom.kernel.values import Text
 
+OWN = frozenset((c.AttemptEnded, c.Grant, c.Starve, c.Wake))
+"""Commands of the fabric and of loom itself, which bring their texts along."""
+
 
 def texts_of(command: c.Command) -> tuple[Text, ...]:
     """Every Text of a command that people and surfaces send; () for those that the fabric makes with their texts."""
+    if type(command) in OWN:
+        return ()
     match command:
         case c.Submit(text=text, inherited=inherited):
             return (text, inherited.message) if inherited else (text,)

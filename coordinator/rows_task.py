@@ -132,8 +132,9 @@ def _granted(t: TaskRows, v: e.AttemptGranted, row: int) -> None:
     bound = v.bound._value_
     spawn.fence, spawn.attempt = v.fence, v.attempt
     spawn.grant = (v.binding, bound, v.worker, v.boot, t.now_ms, v.reserved)
-    t.add("reserved", v.reserved)
-    t.add("reserved_tokens", v.tokens)
+    if v.reserved or v.tokens:
+        t.add("reserved", v.reserved)
+        t.add("reserved_tokens", v.tokens)
     t.change(
         spawn,
         {
@@ -160,8 +161,9 @@ def _attempt_closed(t: TaskRows, v: e.AttemptClosed, row: int) -> None:
     t.add("tokens", usage.input_tokens + usage.output_tokens)
     t.add("cost", usage.cost or 0)
     t.add("unpriced", usage.calls > 0 and usage.cost is None)
-    t.add("reserved", -v.released)
-    t.add("reserved_tokens", -v.released_tokens)
+    if v.released or v.released_tokens:
+        t.add("reserved", -v.released)
+        t.add("reserved_tokens", -v.released_tokens)
     t.put(
         "insert_attempt",
         (

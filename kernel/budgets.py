@@ -128,6 +128,8 @@ def _note(work: Work, budget: str, cap: int, now: int, step: int) -> None:
 
 def crossed(cap: int, before: int, now: int) -> tuple[int, ...]:
     """The percentages of a cap (80, 100) that were reached on the way from one amount to another."""
+    if now * 100 < cap * 80:  # nearly always
+        return ()
     return tuple(percent for percent in (80, 100) if now * 100 >= cap * percent > before * 100)
 
 

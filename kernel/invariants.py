@@ -78,7 +78,7 @@ def objections(
 
 def _way_out(events: Events) -> bool:
     """A person gives up. No rule of a bundle is asked: the way out is never closed."""
-    return any(isinstance(event, e.VerdictReached) and event.verdict in GIVEN_UP for event in events)
+    return any(type(event) is e.VerdictReached and event.verdict in GIVEN_UP for event in events)
 
 
 @lru_cache(maxsize=1024)
@@ -121,7 +121,7 @@ def _deadline(rules: Rules, before: TaskState | None, after: TaskState, events: 
 
 def _settled(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
     """What runs is ended before its stage is left, before a verdict, and before the end."""
-    closed = {event.spawn for event in events if isinstance(event, e.AttemptClosed)}
+    closed = {event.spawn for event in events if type(event) is e.AttemptClosed}
     for state in before.spawns if before else ():
         if state.status is SpawnStatus.GRANTED and state.id not in closed:
             return f"the task goes on while {state.id} is still running"
@@ -143,10 +143,10 @@ def _order(rules: Rules, before: TaskState | None, after: TaskState, events: Eve
     for event in events:
         if isinstance(event, e.Reworked | e.TaskUnparked):
             free = True
-        elif isinstance(event, e.FlowChosen):
+        elif type(event) is e.FlowChosen:
             flow = event.flow
             last = rules.stages.get((flow, stage), -1)
-        elif isinstance(event, e.StageEntered):
+        elif type(event) is e.StageEntered:
             place = rules.stages.get((flow, event.stage), -1)
             if place < 0:
                 return f"flow {flow} has no stage {event.stage}"
@@ -175,7 +175,7 @@ def _accepted(rules: Rules, before: TaskState | None, after: TaskState, events: 
 
 def _decided(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
     for event in events:
-        if not isinstance(event, e.DecisionRecorded):
+        if type(event) is not e.DecisionRecorded:
             continue
         if not event.by.id:
             return f"a decision of role {event.role} without a principal"
@@ -190,7 +190,7 @@ def _decided(rules: Rules, before: TaskState | None, after: TaskState, events: E
 def _policy_floor(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
     """A policy that accepted had nothing open and nothing missing, judged by the findings and evidence of that moment."""
     for event in events:
-        if not isinstance(event, e.DecisionRecorded) or event.by.kind is not PrincipalKind.POLICY:
+        if type(event) is not e.DecisionRecorded or event.by.kind is not PrincipalKind.POLICY:
             continue
         if event.word is not AnswerWord.ACCEPT:
             continue
@@ -209,7 +209,7 @@ def _policy_floor(rules: Rules, before: TaskState | None, after: TaskState, even
 def _fences(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
     last = before.fence if before else 0
     for event in events:
-        if isinstance(event, e.AttemptGranted):
+        if type(event) is e.AttemptGranted:
             if event.fence <= last:
                 return f"fence {event.fence} of {event.spawn} does not grow past {last}"
             last = event.fence
@@ -219,7 +219,7 @@ def _fences(rules: Rules, before: TaskState | None, after: TaskState, events: Ev
 def _current_fence(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
     running = {s.id: s.fence for s in (before.spawns if before else ()) if s.status is SpawnStatus.GRANTED}
     for event in events:
-        if isinstance(event, e.AttemptClosed) and running.pop(event.spawn, 0) != event.fence:
+        if type(event) is e.AttemptClosed and running.pop(event.spawn, 0) != event.fence:
             return f"{event.spawn} was ended under fence {event.fence}, which it does not hold"
     return None
 
@@ -236,14 +236,11 @@ def _reserved(rules: Rules, before: TaskState | None, after: TaskState, events: 
     spent, cap = after.spent, after.caps.cost
     if spent.reserved < 0 or spent.reserved_tokens < 0:
         return "more was released than reserved"
-    granted = sum(event.reserved for event in events if isinstance(event, e.AttemptGranted))
-    if cap and granted and spent.cost + spent.reserved > cap:
+    if cap and spent.cost + spent.reserved > cap and any(g.reserved for g in events if type(g) is e.AttemptGranted):
         return f"{spent.cost} spent and {spent.reserved} reserved are above the cap of {cap}"
-    tokens = sum(event.tokens for event in events if isinstance(event, e.AttemptGranted))
-    if after.caps.tokens and tokens and spent.tokens + spent.reserved_tokens > after.caps.tokens:
-        return (
-            f"{spent.tokens} tokens spent and {spent.reserved_tokens} reserved are above the cap of {after.caps.tokens}"
-        )
+    cap, gone = after.caps.tokens, spent.tokens + spent.reserved_tokens
+    if cap and gone > cap and any(g.tokens for g in events if type(g) is e.AttemptGranted):
+        return f"{spent.tokens} tokens spent and {spent.reserved_tokens} reserved are above the cap of {cap}"
     return None
 
 
@@ -252,13 +249,13 @@ def _reconciled(rules: Rules, before: TaskState | None, after: TaskState, events
     doubts = before.doubts if before else ()
     states = {state.id: state for state in (*(before.spawns if before else ()), *after.spawns)} if doubts else {}
     for event in events:
-        if isinstance(event, e.AttemptGranted) and doubts and (state := states.get(event.spawn)):
+        if type(event) is e.AttemptGranted and doubts and (state := states.get(event.spawn)):
             doubted = doubt_about(doubts, state.agent, state.effect)
             if event.reconciles != doubted:
                 return f"attempt {event.attempt} of {event.spawn} does not look for what {doubted or 'nobody'} did before it"
-        elif isinstance(event, e.AttemptClosed) and event.end in BROKEN_OFF and _acts(rules, event.spawn):
+        elif type(event) is e.AttemptClosed and event.end in BROKEN_OFF and _acts(rules, event.spawn):
             return f"attempt {event.attempt} of {event.spawn} ended {event.end}, and nobody doubts what it did outside"
-    settled = {event.agent for event in events if isinstance(event, e.SpawnSettled)} if doubts else ()
+    settled = {event.agent for event in events if type(event) is e.SpawnSettled} if doubts else ()
     for doubt in doubts:
         if doubt.agent not in settled and not doubt_about(after.doubts, doubt.agent, doubt.effect):
             return f"nobody looked whether {doubt.attempt} did something outside"
