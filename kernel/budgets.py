@@ -60,11 +60,13 @@ def budget_gone(work: Work) -> bool:
     draft = work.draft
     if draft.verdict is not Verdict.NONE:
         return False
+    caps, spent = draft.caps, draft.spent
+    if not (caps.cost or caps.tokens) and spent.attempts + len(draft.spawns) <= caps.attempts:
+        return False  # nearly always
     agents = work.rules.agents
     counted = [s for s in draft.spawns if s.status in UNFINISHED and agents[s.agent].capability not in UNCOUNTED]
     if not any(s.status is SpawnStatus.READY for s in counted):
         return False
-    caps, spent = draft.caps, draft.spent
     if caps.attempts and spent.attempts + len(counted) > caps.attempts:
         _park(work, ParkCode.ATTEMPTS, f"the budget of {caps.attempts} agent attempts is used up")
     elif caps.cost and _used_up(caps.cost, spent.cost, spent.reserved, spent.largest):

@@ -217,10 +217,15 @@ def _fences(rules: Rules, before: TaskState | None, after: TaskState, events: Ev
 
 
 def _current_fence(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
-    running = {s.id: s.fence for s in (before.spawns if before else ()) if s.status is SpawnStatus.GRANTED}
+    spawns = before.spawns if before else ()
+    ended: set[str] = set()
     for event in events:
-        if type(event) is e.AttemptClosed and running.pop(event.spawn, 0) != event.fence:
+        if type(event) is not e.AttemptClosed:
+            continue
+        held = next((s.fence for s in spawns if s.id == event.spawn and s.status is SpawnStatus.GRANTED), 0)
+        if held != event.fence or event.spawn in ended:
             return f"{event.spawn} was ended under fence {event.fence}, which it does not hold"
+        ended.add(event.spawn)
     return None
 
 

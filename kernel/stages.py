@@ -75,7 +75,9 @@ def leave(work: Work, *, as_it_is: bool = False) -> None:
 
 
 def stage_settled(work: Work) -> bool:
-    return all(spawn.status not in UNFINISHED for spawn in work.draft.spawns)
+    return not any(
+        spawn.status in UNFINISHED for spawn in reversed(work.draft.spawns)
+    )  # the last is the likeliest to run
 
 
 def _move(work: Work, move: Move) -> None:
