@@ -52,9 +52,19 @@ def main(argv: list[str] | None = None) -> int:
         with home.lock():
             return _run(home, options)
     except LoomError as error:
-        with contextlib.suppress(OSError):  # what cannot be said on a full disk is still this exit code
-            print(error, file=sys.stderr)
-        return UNUSABLE
+        _say(str(error))
+    except OSError as error:  # a disk without room, too many open files: whoever needs a coordinator starts it again
+        _say(f"The home {home.path} cannot be used now: {error}.")
+    return UNUSABLE
+
+
+def _say(sentence: str) -> None:
+    """A last sentence. What cannot be said on a full disk is dropped, or the interpreter would end with a code of its own."""
+    try:
+        print(sentence, file=sys.stderr, flush=True)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _run(home: Home, options: argparse.Namespace) -> int:

@@ -25,6 +25,7 @@ def test_slots_that_answers_free_are_offered_again() -> None:
     hello = Hello(worker="w", boot="b", low=PROTOCOL_LOW, high=PROTOCOL_HIGH, host="h", slots=4)
     spooled = [Report(attempt=f"t/s.1/a{i}#1", fence=i + 1, end=End.REPORTED) for i in range(MAX_SLOTS)]
     actor = Actor(hello, spooled, 0)
+    actor.tick(0)  # says Hello, to which the Welcome is the answer
     actor.take_outbox()
     actor.hear([Welcome(session="s", epoch=1, lease_ms=90_000, ping_ms=5_000, idle_exit_ms=600_000)], 1)
     assert [0] == free_slots(actor)
