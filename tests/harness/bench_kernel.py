@@ -1,7 +1,8 @@
 """How fast the kernel is by itself: `python -m harness.bench_kernel [--profile]`, from tests/.
 
 The flow is a row of answers, one after the other: each step is a Grant and an AttemptEnded, with all rules asked. Then the
-same history is replayed, and folded again from its events.
+same history is replayed, and folded again from its events. Last, ticks of a task with ten thousand entries behind it, and of
+one with five thousand findings on record, against its first ones.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from statistics import median
 from typing import cast
 
-from harness.player import ANNA, CORE, HANDS, T0, HomeOfOne, submission, text
-from harness.toy import serial
+from harness.player import ANNA, CORE, HANDS, T0, HomeOfOne, Player, finding, submission, text
+from harness.toy import REVIEW, serial
 from loom.coordinator.codec import encode_events
 from loom.kernel import commands as c
 from loom.kernel.fold import evolve
+from loom.kernel.limits import MAX_FINDINGS_PER_ATTEMPT
 from loom.kernel.machine import Rejection, Tick, tick
 from loom.kernel.replay import Record, replay
 from loom.kernel.state import TaskState
@@ -28,6 +31,9 @@ from loom.kernel.work import Rules, rules_for
 STEPS = 9
 TASKS = 50
 ROUNDS = 20
+LONG, LATE, WINDOW = 5_110, 10_000, 100
+"""Steps (two ticks each) of the long task; the entry that is looked at; steps that are compared."""
+ROUNDS_OF_FINDINGS = 52
 RESULT = text("r" * 200)
 HOME = HomeOfOne()
 
@@ -61,6 +67,42 @@ def run(rules: Rules, submit: c.Submit) -> list[Record]:
         )  # fmt: skip
         task = take(end, HANDS)
     return records
+
+
+def timed(rules: Rules, records: list[Record]) -> list[float]:
+    """Seconds of processor time of each tick of a history taken again: the least of five rounds."""
+    least = [1.0] * len(records)
+    for _ in range(5):
+        task: TaskState | None = None
+        for place, record in enumerate(records):
+            began = time.process_time()
+            taken = tick(rules, task, HOME, record.principal, cast(c.TaskCommand, record.command), record.now_ms)
+            least[place] = min(least[place], time.process_time() - began)
+            assert isinstance(taken, Tick), taken
+            task = taken.task
+    return least
+
+
+def late_against_first() -> float:
+    """What a tick costs at entry 10,000 of one run, as a share of the first ones (medians over a hundred steps)."""
+    bundle = serial(LONG)
+    rules, submit = rules_for(bundle), submission(bundle, caps=replace(bundle.caps, attempts=0), preset="autonomous")
+    spent = timed(rules, run(rules, submit))
+    return median(spent[LATE : LATE + 2 * WINDOW]) / median(spent[3 : 3 + 2 * WINDOW])
+
+
+def found_against_first() -> tuple[int, float]:
+    """Findings on record, and what a round of work and review costs then, as a share of the first one that has some."""
+    player = Player(REVIEW, {"caps": replace(REVIEW.caps, attempts=0, rounds=0), "preset": "autonomous"})
+    begins = []
+    for number in range(ROUNDS_OF_FINDINGS):
+        begins.append(len(player.records))
+        player.report("worker", subject=f"s{number + 1}")
+        said = [finding(f"{number} {place}", path=f"p{number}-{place}") for place in range(MAX_FINDINGS_PER_ATTEMPT)]
+        player.report("reviewer", "block", findings=said)
+    spent = timed(player.rules, player.records)
+    rounds = [sum(spent[begin : begin + 4]) for begin in begins]
+    return player.task.finding_count, median(rounds[-5:]) / median(rounds[1:6])
 
 
 def best(measure: Callable[[], None]) -> float:
@@ -105,6 +147,9 @@ def main() -> None:
     print(f"Grant + AttemptEnded, rules asked: {best(live) / ticks * 2e6:6.1f} µs")
     print(f"replay:                            {ticks / best(again):6.0f} ticks/s")
     print(f"fold alone:                        {ticks / best(fold):6.0f} entries/s")
+    print(f"a tick at entry {LATE:,}, against the first ones: {late_against_first():.2f}")
+    count, ratio = found_against_first()
+    print(f"a round with {count:,} findings on record, against the first that has some: {ratio:.2f}")
 
 
 if __name__ == "__main__":
