@@ -91,18 +91,19 @@ def late_against_first() -> float:
     return median(spent[LATE : LATE + 2 * WINDOW]) / median(spent[3 : 3 + 2 * WINDOW])
 
 
-def found_against_first() -> tuple[int, float]:
-    """Findings on record, and what a round of work and review costs then, as a share of the first one that has some."""
+def rounds_against_first(rounds: int, findings: int) -> tuple[int, list[float]]:
+    """(findings on record, what each tick of a round of work and review costs at the end, as a share of the first rounds)."""
     player = Player(REVIEW, {"caps": replace(REVIEW.caps, attempts=0, rounds=0), "preset": "autonomous"})
     begins = []
-    for number in range(ROUNDS_OF_FINDINGS):
+    for number in range(rounds):
         begins.append(len(player.records))
         player.report("worker", subject=f"s{number + 1}")
-        said = [finding(f"{number} {place}", path=f"p{number}-{place}") for place in range(MAX_FINDINGS_PER_ATTEMPT)]
+        said = [finding(f"{number} {place}", path=f"p{number}-{place}") for place in range(findings)]
         player.report("reviewer", "block", findings=said)
     spent = timed(player.rules, player.records)
-    rounds = [sum(spent[begin : begin + 4]) for begin in begins]
-    return player.task.finding_count, median(rounds[-5:]) / median(rounds[1:6])
+    first, last = begins[1:6], begins[-5:]
+    shares = [median(spent[at + i] for at in last) / median(spent[at + i] for at in first) for i in range(4)]
+    return player.task.finding_count, shares
 
 
 def best(measure: Callable[[], None]) -> float:
@@ -147,9 +148,13 @@ def main() -> None:
     print(f"Grant + AttemptEnded, rules asked: {best(live) / ticks * 2e6:6.1f} µs")
     print(f"replay:                            {ticks / best(again):6.0f} ticks/s")
     print(f"fold alone:                        {ticks / best(fold):6.0f} entries/s")
-    print(f"a tick at entry {LATE:,}, against the first ones: {late_against_first():.2f}")
-    count, ratio = found_against_first()
-    print(f"a round with {count:,} findings on record, against the first that has some: {ratio:.2f}")
+    print(f"a tick at entry {LATE:,} of a flow of {LONG:,} stages, against the first ones: {late_against_first():.2f}")
+    for rounds, findings in ((LATE // 4, 1), (ROUNDS_OF_FINDINGS, MAX_FINDINGS_PER_ATTEMPT)):
+        count, shares = rounds_against_first(rounds, findings)
+        each = " ".join(f"{share:.2f}" for share in shares)
+        print(
+            f"round {rounds:,}, {count:,} findings on record, against the first: {each} (Grant, report, Grant, review)"
+        )
 
 
 if __name__ == "__main__":
