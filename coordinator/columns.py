@@ -7,7 +7,7 @@ from functools import lru_cache
 import msgspec
 
 from loom.coordinator.codec import encode_value
-from loom.kernel.values import NO_TEXT, Principal, Text
+from loom.kernel.values import NO_TEXT, Pairs, Principal, Text
 
 _dump = msgspec.json.Encoder(order="sorted").encode
 
@@ -19,8 +19,8 @@ def text_column(text: Text) -> str | None:
     return encode_value(text).decode()
 
 
-def list_column(values: tuple[str, ...]) -> str:
-    """Words as a JSON array."""
+def list_column(values: tuple[str, ...] | Pairs) -> str:
+    """Words, or pairs of them, as a JSON array."""
     return _dump(values).decode() if values else "[]"
 
 

@@ -181,7 +181,8 @@ class Queries:
         return await self._reader.rows("gates", task=task, gate=gate, status=status)
 
     async def _gate(self, row: Row) -> Row:
-        await self._reader.unfold(row, texts=("reason",), values=("answers", "shows", "because"))
+        await self._reader.unfold(row, texts=("reason",), values=("answers", "shows", "because", "barred"))
+        row["barred"] = [{"person": person, "duty": duty} for person, duty in row["barred"]]
         key = row.pop("row")
         row["blockers"] = []
         if row["status"] == "open":
@@ -267,20 +268,27 @@ class Queries:
         return await self._reader.row("home")
 
     async def authority(self, token_digest: str) -> Row:
-        """{"origin", "log_key", "signed_roles", "you", "keys": [{"key", "principal", "kind", "now_ms", "revoked_ms"}]}: who
+        """{"origin", "log_key", "signed_roles", "separate_duties", "you", "keys": [{"key", "principal", "kind", "now_ms", "revoked_ms"}]}: who
         signs. you: whom the token stands for."""
         home = await self.home() or {"origin": "", "log_key": ""}
         owner = await self._reader.row("token", digest=token_digest)
-        from loom.kernel.values import SIGNED_ROLES  # only here: `loom status` reads without a kernel
+        from loom.kernel.duties import SEPARATE_DUTIES, listed  # only here: `loom status` reads without a kernel
+        from loom.kernel.values import SIGNED_ROLES
 
-        signed = (await self.settings()).get(SIGNED_ROLES, "")
+        settings = await self.settings()
         return {
             "origin": home["origin"],
             "log_key": home["log_key"],
-            "signed_roles": [role for role in signed.split(",") if role],
+            "signed_roles": list(listed(settings.get(SIGNED_ROLES, ""))),
+            "separate_duties": list(listed(settings.get(SEPARATE_DUTIES, ""))),
             "you": owner["principal"] if owner else "",
             "keys": await self._reader.rows("signers"),
         }
+
+    async def users(self) -> Row:
+        """{"users": [{"user", "role", "now_ms"}]}: the people of this home, by name; role: what they may do."""
+        rows = await self._reader.rows("people")
+        return {"users": [row | {"role": " ".join(msgspec.json.decode(row["role"]))} for row in rows]}
 
     async def counts(self) -> Row:
         """{"tasks", "open_tasks", "running", "ready", "open_gates"}"""

@@ -254,7 +254,8 @@ def _gate_opened(t: TaskRows, v: e.GateOpened, row: int) -> None:
         "insert_gate",
         (
             row, t.task, v.gate, v.role, v.stage, list_column(v.answers), v.base, v.subject, v.change, v.policy_digest,
-            v.root, text_column(v.reason), v.rework, list_column(v.shows), list_column(v.because), t.now_ms, v.due_ms,
+            v.root, text_column(v.reason), v.rework, list_column(v.shows), list_column(v.because), list_column(v.barred),
+            t.now_ms, v.due_ms,
         ),
     )  # fmt: skip
 

@@ -34,6 +34,7 @@ from loom.kernel.commands import (
     Submit,
     Wake,
 )
+from loom.kernel.duties import SEPARATE_DUTIES, owner_of
 from loom.kernel.effects import Offer, SetWake, StopAttempt
 from loom.kernel.events import Event, TaskResumed, TaskUnparked
 from loom.kernel.home import evolve_home, tick_home
@@ -44,6 +45,7 @@ from loom.kernel.state import HomeState, SpawnState, TaskState
 from loom.kernel.values import SIGNED_ROLES, Bound, Principal, PrincipalKind, SpawnStatus, Spent, find
 from loom.kernel.work import Asking, Refused, Rules
 
+_OWNER = owner_of("")
 SCHEDULER = Principal(id="scheduler", kind=PrincipalKind.SYSTEM, via="core", assurance="A0")
 
 
@@ -88,8 +90,11 @@ class _HomeReads:
     def read(self, name: str) -> str:
         if name == "root":
             return root(self._turn.edge).hex()
-        if name == SIGNED_ROLES:
+        if name in (SIGNED_ROLES, SEPARATE_DUTIES):
             return find(self._turn.home.settings, name, "")
+        if name.startswith(_OWNER):
+            workers = self._turn.home.workers
+            return next((known.owner for known in workers if _OWNER + known.worker == name), "")
         budget, left, project = name.partition(" left ")
         if left:
             found = self._turn.left(budget, project)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from loom.kernel import commands as c
 from loom.kernel import events as e
+from loom.kernel.duties import OWNER, owner_of
 from loom.kernel.flow import Agent
 from loom.kernel.limits import MAX_FINDINGS_PER_ATTEMPT, MAX_LIVE_FINDINGS, MAX_STATEMENTS_PER_ATTEMPT
 from loom.kernel.state import SpawnState
@@ -125,6 +126,7 @@ def take_change(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
         return
     if work.agent(state).capability is not Capability.EDIT:
         return
+    worker = command.execution.worker or state.worker
     work.emit(
         e.SubjectChanged(
             subject=command.subject,
@@ -132,8 +134,9 @@ def take_change(work: Work, state: SpawnState, command: c.AttemptEnded) -> None:
             change=command.change,
             change_text=command.change_text,
             change_list=command.change_list,
-            author=command.execution.worker or state.worker,
+            author=worker,
             spawn=state.id,
+            owner=work.home.read(owner_of(worker)) if OWNER in work.draft.spec.separate else "",
         )
     )
 

@@ -14,6 +14,7 @@ from loom.kernel.acting import arm_act
 from loom.kernel.admission import BLOCK
 from loom.kernel.attempts import ready_afresh
 from loom.kernel.closing import finished, stop_running
+from loom.kernel.duties import APPROVING, conflict, person_of
 from loom.kernel.effects import SetWake
 from loom.kernel.facts import live_blockers
 from loom.kernel.flow import Finalize, Gate
@@ -96,6 +97,7 @@ def _open_gate(work: Work, command: c.Answer) -> GateState:
     if command.word not in gate.answers:
         offered = ", ".join(gate.answers)
         raise Refused("not_offered", f"gate {gate.id} does not offer {command.word}; it offers {offered}")
+    _separate(work, command, gate)
     signed = _signed(work, command, gate)
     for what, seen, now in (
         ("base", command.base, gate.base),
@@ -107,6 +109,17 @@ def _open_gate(work: Work, command: c.Answer) -> GateState:
         if (seen or signed) and seen != now:
             raise Refused("stale_answer", f"the answer is about {what} {seen}; the gate is about {now}: look again")
     return gate
+
+
+def _separate(work: Work, command: c.Answer, gate: GateState) -> None:
+    """Where duties are separate, nobody accepts what they had a hand in; the gate stays open for the others."""
+    if command.word in APPROVING and (hand := conflict(work.draft, work.principal)):
+        others = [word for word in gate.answers if word not in APPROVING]
+        raise Refused(
+            "own_work",
+            f"duties are separate in this task, and {hand}: gate {gate.id} is for any other person who may approve to"
+            f" {command.word}; {person_of(work.principal)} may still {' or '.join(others)}",
+        )
 
 
 def _signed(work: Work, command: c.Answer, gate: GateState) -> bool:
@@ -201,7 +214,7 @@ def _revise(work: Work, command: c.Answer, gate: GateState) -> None:
             change=command.new_change,
             change_text=NO_TEXT,
             change_list=NO_TEXT,
-            author=work.principal.id,
+            author=person_of(work.principal),
         )
     )
     flow = work.flow

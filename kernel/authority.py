@@ -11,6 +11,7 @@ from typing import assert_never
 
 from loom.kernel import commands as c
 from loom.kernel import home_events as e
+from loom.kernel.duties import DUTIES, SEPARATE_DUTIES, listed
 from loom.kernel.state import HomeState
 from loom.kernel.values import SIGNED, SIGNED_ROLES, Principal, PrincipalKind, drop, find, put
 from loom.kernel.work import Refused
@@ -25,6 +26,12 @@ def authority_event(home: HomeState, principal: Principal, command: AuthorityCom
         case c.ChangeSetting(name, value):
             if name == SIGNED_ROLES:
                 must_sign(home, principal, "change which decisions are signed")
+            if name == SEPARATE_DUTIES:
+                must_be_person(principal, "change which duties are separate")
+                must_sign(home, principal, "change which duties are separate")
+                if unknown := set(listed(value)).difference(DUTIES):
+                    known = ", ".join(DUTIES)
+                    raise Refused("no_such_duty", f"{', '.join(sorted(unknown))}: no such duty; there are {known}")
             return e.SettingChanged(name=name, value=value, by=principal)
         case c.EnrolPrincipal(enrolled, token_digest, labels):
             if enrolled.assurance == SIGNED:

@@ -65,6 +65,7 @@ class Draft:
     wakes: Counts
     subject_fence: int
     doubts: tuple[Doubt, ...]
+    owner: str
 
     def __init__(self, task: TaskState) -> None:
         _fill(self, task)

@@ -207,7 +207,7 @@ class ArtifactMade:
 
 @dataclass(frozen=True, slots=True)
 class SubjectChanged:
-    """There is something new to judge: earlier evidence is about another subject. `author`: who made it."""
+    """There is something new to judge: earlier evidence is about another subject. `author` made it, let in by `owner`."""
 
     subject: str
     work: str
@@ -216,11 +216,12 @@ class SubjectChanged:
     change_list: Text
     author: str
     spawn: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class GateOpened:
-    """Someone has to decide: what is offered, and what exactly the decision is about."""
+    """Someone has to decide: what is offered, about what exactly, and who (barred: person, duty) may not accept."""
 
     gate: str
     role: str
@@ -236,6 +237,7 @@ class GateOpened:
     rework: str = ""
     shows: tuple[str, ...] = ()
     because: Because = ()
+    barred: Pairs = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,8 +327,6 @@ class TaskResumed:
 
 @dataclass(frozen=True, slots=True)
 class BudgetRaised:
-    """Caps after a person raised them."""
-
     caps: Counts
     by: Principal
 

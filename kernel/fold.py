@@ -187,7 +187,7 @@ def _artifact_made(d: Draft, v: e.ArtifactMade) -> None:
 def _subject_changed(d: Draft, v: e.SubjectChanged) -> None:
     if v.subject != d.subject:
         d.evidence = ()
-    d.subject, d.work, d.change, d.author = v.subject, v.work, v.change, v.author
+    d.subject, d.work, d.change, d.author, d.owner = v.subject, v.work, v.change, v.author, v.owner
     d.subject_fence = d.fence
 
 

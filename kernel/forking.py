@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from loom.kernel import commands as c
 from loom.kernel import events as e
+from loom.kernel.duties import OWNER, owner_of
 from loom.kernel.flow import Bundle, Step
 from loom.kernel.heritage import Inherited
 from loom.kernel.stages import enter, run
@@ -63,6 +64,7 @@ def inherit(state: TaskState, events: Iterable[e.Event], asked: Inherited) -> In
         change_text=changed.change_text if changed else NO_TEXT,
         change_list=changed.change_list if changed else NO_TEXT,
         author=state.author,
+        owner=state.owner,
         outcomes=state.outcomes,
         settled=tuple(s.agent for s in state.spawns if here and s.status is SpawnStatus.SETTLED),
         facts=state.facts,
@@ -145,6 +147,7 @@ def _results(work: Work, command: c.Submit, taken: Inherited) -> None:
                 change_text=taken.change_text,
                 change_list=taken.change_list,
                 author=taken.author,
+                owner=taken.owner or _owner(work, taken.author),
             )
         )
     made = {name for agent in work.rules.bundle.agents for name in agent.makes}
@@ -156,6 +159,11 @@ def _results(work: Work, command: c.Submit, taken: Inherited) -> None:
             work.emit(e.EvidenceRecorded(evidence))
     for finding in taken.findings:
         work.emit(e.FindingRecorded(finding))
+
+
+def _owner(work: Work, author: str) -> str:
+    """Who let the worker in, where this task asks for it and the origin did not."""
+    return work.home.read(owner_of(author)) if author and OWNER in work.draft.spec.separate else ""
 
 
 def _says(work: Work, agent: str, word: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from loom.kernel import events as e
+from loom.kernel.duties import barred
 from loom.kernel.effects import Announce, SetWake
 from loom.kernel.evidence import missing
 from loom.kernel.flow import Finalize
@@ -59,6 +60,7 @@ def open_gate(
             rework=rework,
             shows=shows,
             because=because,
+            barred=barred(draft),
         )
     )
     work.emit(e.WakeSet(name="gate", due_ms=due_ms))

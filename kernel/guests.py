@@ -14,6 +14,7 @@ from dataclasses import replace
 from loom.kernel import commands as c
 from loom.kernel import home_events as e
 from loom.kernel.authority import must_be_person
+from loom.kernel.duties import person_of
 from loom.kernel.limits import INVITATION_MAX_MS, MAX_ENROLLED, MAX_INVITATIONS
 from loom.kernel.state import HomeState, Invitation, WorkerState
 from loom.kernel.values import Principal, PrincipalKind
@@ -73,14 +74,15 @@ def _revoke(home: HomeState, by: Principal, command: c.RevokeWorker) -> e.Worker
 def evolve_guests(home: HomeState, event: GuestEvent) -> HomeState:
     """The home after it. Of open invitations only the newest are kept: an older one is unknown from then on."""
     match event:
-        case e.WorkerInvited(invitation, expires_ms, labels, _):
-            kept = (*home.invitations, Invitation(invitation, expires_ms, labels))
+        case e.WorkerInvited(invitation, expires_ms, labels, by):
+            kept = (*home.invitations, Invitation(invitation, expires_ms, labels, person_of(by)))
             return replace(home, invitations=kept[-MAX_INVITATIONS:])
         case e.WorkerEnrolled(worker, key, labels, invitation, host):
+            owner = next((known.by for known in home.invitations if known.digest == invitation), "")
             return replace(
                 home,
                 invitations=tuple(known for known in home.invitations if known.digest != invitation),
-                workers=(*home.workers, WorkerState(worker, key, labels, host)),
+                workers=(*home.workers, WorkerState(worker, key, labels, host, owner)),
             )
         case e.WorkerRevoked(worker, _):
             return replace(home, workers=tuple(known for known in home.workers if known.worker != worker))

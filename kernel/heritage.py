@@ -44,6 +44,7 @@ class Inherited:
     stalls: Counts = ()
     evidence: tuple[Evidence, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from loom.kernel import events as e
+from loom.kernel.duties import APPROVING, conflict
 from loom.kernel.evidence import missing
 from loom.kernel.facts import View, holds, live_blockers
 from loom.kernel.flow import Finalize, Rule
@@ -187,6 +188,18 @@ def _decided(rules: Rules, before: TaskState | None, after: TaskState, events: E
     return None
 
 
+def _duties(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
+    """Where duties are separate, nobody accepted what they had a hand in."""
+    if before is None or not before.spec.separate:
+        return None
+    for event in events:
+        if isinstance(event, e.DecisionRecorded) and event.word in APPROVING:
+            hand = conflict(before, event.by) if event.by.kind is PrincipalKind.PERSON else ""
+            if hand:
+                return f"{event.role} was accepted, although duties are separate and {hand}"
+    return None
+
+
 def _policy_floor(rules: Rules, before: TaskState | None, after: TaskState, events: Events) -> str | None:
     """A policy that accepted had nothing open and nothing missing, judged by the findings and evidence of that moment."""
     for event in events:
@@ -281,6 +294,7 @@ LAWS: tuple[Law, ...] = (
     Law("order", (e.StageEntered,), _order),
     Law("accepted", (e.VerdictReached,), _accepted),
     Law("decided", (e.DecisionRecorded,), _decided),
+    Law("duties", (e.DecisionRecorded,), _duties),
     Law("policy_floor", (e.DecisionRecorded,), _policy_floor),
     Law("fences", (e.AttemptGranted,), _fences, (RETRY, ABANDON)),
     Law("current_fence", (e.AttemptClosed,), _current_fence, (RETRY, ABANDON)),

@@ -25,6 +25,7 @@ from loom.kernel.attempts import close, ended, grant, ready_afresh
 from loom.kernel.budgets import starve
 from loom.kernel.copying import quicken
 from loom.kernel.draft import newborn
+from loom.kernel.duties import SEPARATE_DUTIES, listed
 from loom.kernel.effects import Announce, Effect, SetWake
 from loom.kernel.forking import begin as fork
 from loom.kernel.gates import OFFERS, park
@@ -147,10 +148,9 @@ def _begin(
             raise Refused("not_allowed", f"{principal.id} is a {principal.kind}; it cannot submit a task")
         if task is not None:
             raise Refused("task_exists", f"task {command.task} exists")
-        signed = tuple(sorted(filter(None, recorder.read(SIGNED_ROLES).split(","))))
-        submitted = e.TaskSubmitted(
-            spec=_spec(rules, principal, command, signed), subject=command.subject, now_ms=now_ms
-        )
+        signed, separate = listed(recorder.read(SIGNED_ROLES)), listed(recorder.read(SEPARATE_DUTIES))
+        spec = _spec(rules, principal, command, signed, separate)
+        submitted = e.TaskSubmitted(spec=spec, subject=command.subject, now_ms=now_ms)
         work = Work(rules, newborn(submitted), recorder, principal, now_ms, recorder.ask)
         work.events.append(submitted)
         return work
@@ -208,7 +208,9 @@ def _take(work: Work, command: c.TaskCommand) -> None:
 # --------------------------------------------------------------------------------------------------------- submit
 
 
-def _spec(rules: Rules, principal: Principal, command: c.Submit, signed: tuple[str, ...]) -> TaskSpec:
+def _spec(
+    rules: Rules, principal: Principal, command: c.Submit, signed: tuple[str, ...], separate: tuple[str, ...]
+) -> TaskSpec:
     bundle = rules.bundle
     if command.semantics != SEMANTICS:
         raise Refused(
@@ -240,7 +242,7 @@ def _spec(rules: Rules, principal: Principal, command: c.Submit, signed: tuple[s
         flow=command.flow,
         preset=command.preset,
         policies=policies,
-        policy_digest=digest(bundle, policies, signed),
+        policy_digest=digest(bundle, policies, signed, separate),
         base=command.base,
         base_subject=command.subject,
         bindings=command.bindings,
@@ -254,6 +256,7 @@ def _spec(rules: Rules, principal: Principal, command: c.Submit, signed: tuple[s
         origin_task=command.origin_task,
         submitter=principal,
         signed=signed,
+        separate=separate,
     )
 
 

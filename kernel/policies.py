@@ -37,14 +37,15 @@ def effective(bundle: Bundle, preset: str, overrides: Pairs) -> Pairs:
     return tuple(sorted(policies.items()))
 
 
-def digest(bundle: Bundle, policies: Pairs, signed: tuple[str, ...] = ()) -> str:
-    """Hex SHA-256 over the effective policies, what each role needs and reserves for a person under them, and the roles
-    whose decisions are signed."""
+def digest(bundle: Bundle, policies: Pairs, signed: tuple[str, ...] = (), separate: tuple[str, ...] = ()) -> str:
+    """Hex SHA-256 over the effective policies, what each role needs and reserves for a person under them, the roles
+    whose decisions are signed, and the duties that are separate."""
     floors = ";".join(
         f"{r.name}={'none' if r.floor is None else ','.join(r.floor)}/{r.person_when}" for r in bundle.roles
     )
     rendered = ";".join(f"{role}={policy}" for role, policy in policies)
     demanded = f"|signed {','.join(signed)}" if signed else ""
+    demanded += f"|separate {','.join(separate)}" if separate else ""
     return hashlib.sha256(f"{rendered}|{floors}{demanded}".encode()).hexdigest()
 
 

@@ -60,6 +60,8 @@ class TaskSpec:
     submitter: Principal
     signed: tuple[str, ...] = ()
     """Roles whose decisions a person has to sign."""
+    separate: tuple[str, ...] = ()
+    """What an approver must not be: submitter, author, owner (kernel/duties.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,8 @@ class TaskState:
     subject_fence: int
     """The last fence given before the present subject was: an attempt with a higher one saw this subject."""
     doubts: tuple[Doubt, ...]
+    owner: str = ""
+    """Who let the worker in that made the present subject, where the task asks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +201,8 @@ class Invitation:
     digest: str
     expires_ms: int
     labels: tuple[str, ...]
+    by: str = ""
+    """Who invites."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +213,8 @@ class WorkerState:
     key: str
     labels: tuple[str, ...]
     host: str
+    owner: str = ""
+    """The person who let it in."""
 
 
 @dataclass(frozen=True, slots=True)

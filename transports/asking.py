@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from loom.coordinator.api import Answered
 from loom.coordinator.client import Client
 from loom.coordinator.home import Home
+from loom.coordinator.keys import client_token, token_digest
 from loom.kernel.commands import Command
 from loom.transports import settings
 from loom.transports.errors import FailedProblem, UnavailableProblem, sentence
 from loom.workers.protocol import Text
 
+TOKEN = "LOOM_TOKEN"
+"""The variable with the token of whoever types, where that is not the home's owner (`loom users add`)."""
 MENDS = {
     "gate_closed": "loom gates lists what waits now",
     "stale_answer": "loom gates",
@@ -24,6 +28,8 @@ MENDS = {
     "gone_on": "loom show TASK",
     "settled": "loom show TASK",
     "signature_needed": "--sign, with a key that is enrolled: loom keys list",
+    "own_work": "loom users list shows who else may; loom gates --json says who may not, and why",
+    "no_such_duty": "loom duties set submitter author owner",
     "bad_approval": "loom keys list shows whose keys count",
 }
 """Code of a rejection → what to type next."""
@@ -47,14 +53,19 @@ def connect(home: Home, via: str = "cli", *, listen: str = "") -> Client:
             arguments += [option, str(value)]
     if listen or wanted.listen:
         arguments.append("--stay")  # nobody on another host could start it again
-    return Client.connect(home, via=via, arguments=arguments)
+    return Client.connect(home, via=via, arguments=arguments, token=os.environ.get(TOKEN, ""))
+
+
+def token_of_mine(home: Home) -> str:
+    """The digest of the token that commands speak with: the one in LOOM_TOKEN, else the home's owner's."""
+    return token_digest(os.environ.get(TOKEN, "") or client_token(home.keys))
 
 
 def send_away(home: Home) -> None:
     """Lets a coordinator that runs go, for work that needs the home alone; the next command that needs one starts it. Its
     workers stay. Returns when it is gone. Raises LoomError."""
     if home.running():
-        with Client.connect(home, start=False) as client:
+        with Client.connect(home, start=False, token=os.environ.get(TOKEN, "")) as client:
             client.leave()
 
 

@@ -199,6 +199,7 @@ CREATE TABLE gate (
     rework      TEXT NOT NULL,
     shows       TEXT NOT NULL,
     because     TEXT NOT NULL,
+    barred      TEXT NOT NULL,
     opened_ms   INTEGER NOT NULL,
     due_ms      INTEGER NOT NULL,
     closed_ms   INTEGER

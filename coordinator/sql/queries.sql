@@ -41,7 +41,7 @@ FROM finding WHERE task = :row ORDER BY finding.id
 
 -- :gates: a parameter that is NULL does not filter
 SELECT gate.gate AS id, task.task, task.project, gate.role, gate.stage, gate.status, gate.answers, gate.base, gate.subject,
-    gate.change, gate.policy_digest, gate.root, gate.reason, gate.rework, gate.shows, gate.because, gate.opened_ms,
+    gate.change, gate.policy_digest, gate.root, gate.reason, gate.rework, gate.shows, gate.because, gate.barred, gate.opened_ms,
     gate.due_ms, gate.closed_ms, task.id AS row
 FROM gate JOIN task ON task.id = gate.task
 WHERE (:status IS NULL OR gate.status = :status) AND (:task IS NULL OR task.task = :task) AND (:gate IS NULL OR gate.gate = :gate)
@@ -93,6 +93,9 @@ FROM project ORDER BY name, project
 
 -- :token
 SELECT principal FROM token WHERE digest = :digest
+
+-- :people
+SELECT principal AS user, labels AS role, now_ms FROM principal WHERE kind = 'person' ORDER BY principal
 
 -- :signers
 SELECT key, principal, kind, now_ms, revoked_ms FROM signer ORDER BY now_ms, key

@@ -74,8 +74,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- :insert_gate
 INSERT INTO gate (id, task, gate, role, stage, status, answers, base, subject, change, policy_digest, root, reason, rework,
-    shows, because, opened_ms, due_ms)
-VALUES (?, ?, ?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    shows, because, barred, opened_ms, due_ms)
+VALUES (?, ?, ?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- :move_gate
 UPDATE gate SET due_ms = ? WHERE gate = ? AND status = 'open'

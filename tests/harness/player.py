@@ -108,9 +108,9 @@ class Refusal(AssertionError):
 class HomeOfOne:
     """What a tick reads about the home: a root that changes with every entry; the roles that sign; what is left of budgets."""
 
-    def __init__(self, signed: str = "") -> None:
+    def __init__(self, signed: str = "", more: Mapping[str, str] | None = None) -> None:
         self.root = 0
-        self.values = {"signed_roles": signed}
+        self.values = {"signed_roles": signed, "separate_duties": "", **(more or {})}
 
     def read(self, name: str) -> str:
         if name == "root":
@@ -127,6 +127,10 @@ class Player:
     submit: Mapping[str, object] = field(default_factory=dict)
     ask: Asking = ask_directly
     signed: str = ""
+    read: Mapping[str, str] = field(default_factory=dict)
+    """What is read about the home, by name."""
+    by: Principal = ANNA
+    """Who submits."""
     task: TaskState = field(init=False)
     last: Tick = field(init=False)
     records: list[Record] = field(init=False, default_factory=list)
@@ -134,9 +138,9 @@ class Player:
 
     def __post_init__(self) -> None:
         self.rules: Rules = rules_for(self.bundle)
-        self.home = HomeOfOne(self.signed)
+        self.home = HomeOfOne(self.signed, self.read)
         self._state: TaskState | None = None
-        self.do(submission(self.bundle, **self.submit), by=ANNA)
+        self.do(submission(self.bundle, **self.submit), by=self.by)
 
     # ------------------------------------------------------------------------------------------------------ one step
 
@@ -338,9 +342,16 @@ class Player:
             **fields,  # type: ignore[arg-type]
         )
 
-    def answer(self, word: str, message: str = "", accept: Mapping[str, str] | None = None, **fields: object) -> Tick:
+    def answer(
+        self,
+        word: str,
+        message: str = "",
+        accept: Mapping[str, str] | None = None,
+        by: Principal | None = None,
+        **fields: object,
+    ) -> Tick:
         """Answer the open gate. accept: finding → reason."""
-        return self.do(self.answering(word, message, accept, **fields))
+        return self.do(self.answering(word, message, accept, **fields), by)
 
     def accept_all(self, reason: str = "known") -> Tick:
         """Accept over every open blocker, each by name."""

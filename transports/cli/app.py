@@ -43,6 +43,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("loom.transports.cli.prove:verify", "prove"),
     "witness": ("loom.transports.cli.witness:witness", "prove"),
     "keys": ("loom.transports.cli.keys:keys", "set up"),
+    "users": ("loom.transports.cli.users:users", "set up"),
+    "duties": ("loom.transports.cli.duties:duties", "set up"),
     "backup": ("loom.transports.cli.keep:backup", "set up"),
     "restore": ("loom.transports.cli.keep:restore", "set up"),
     "bundle": ("loom.transports.cli.bundle:bundle", "prove"),

@@ -37,12 +37,15 @@ def gates(context: click.Context, every: bool, as_json: bool) -> None:
             gate["role"],
             "|".join(gate["answers"]) if gate["status"] == "open" else gate["status"],
             f"{len(gate['blockers'])} open" if gate["blockers"] else "",
+            ", ".join(dict.fromkeys(each["person"] for each in gate["barred"])),
             f"{output.duration(now_ms - gate['opened_ms'])} ago",
             gate["reason"],
         )
         for gate in found["gates"]
     ]
-    output.table(["gate", "decides", "answers", "blockers", ">opened", "why"], rows, empty="Nothing waits for you.")
+    output.table(
+        ["gate", "decides", "answers", "blockers", "not by", ">opened", "why"], rows, empty="Nothing waits for you."
+    )
 
 
 @click.command()
@@ -150,10 +153,10 @@ def give(
 
 def _signed(home: Home, command: Any, gate: dict[str, Any], sign: str, texts: tuple[Any, ...]) -> Any:
     """The answer with the person's signature. What is signed is shown before."""
-    from loom.coordinator.keys import client_token, token_digest
+    from loom.transports.asking import token_of_mine
     from loom.transports.signing import ask_signed
 
-    token = token_digest(client_token(home.keys))
+    token = token_of_mine(home)
     found = reading.read(home, lambda queries: queries.authority(token))
     about = f"{command.word.value} at {gate['id']} ({gate['role']}), about {gate['subject']}"
     output.note(f"you sign: {about}, change {gate['change'] or 'none'}, as {found['you']}")

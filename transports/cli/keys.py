@@ -143,9 +143,9 @@ def _found(home: Home) -> dict[str, Any]:
 
 
 def _token(home: Home) -> str:
-    from loom.coordinator.keys import client_token, token_digest
+    from loom.transports.asking import token_of_mine
 
-    return token_digest(client_token(home.keys))
+    return token_of_mine(home)
 
 
 def _named(known: Sequence[dict[str, Any]], name: str) -> str:

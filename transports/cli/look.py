@@ -123,6 +123,8 @@ def _print_gate(found: dict[str, Any]) -> None:
         output.say(f"waits     for you: {gate['role']}, gate {gate['id']}")
         output.say(output.clean(f"why       {gate['reason']}"))
         output.say(f"answer    {how_to_answer(gate)}")
+        for each in gate["barred"]:
+            output.say(output.clean(f"not by    {each['person']}: the {each['duty']} may not accept"))
     output.say()
 
 

@@ -20,6 +20,7 @@ from loom.kernel.values import (
     End,
     ErrorClass,
     Execution,
+    Principal,
     SpawnStatus,
     Status,
     Usage,
@@ -218,6 +219,28 @@ def test_decided() -> None:
             judge(player, decision(player, **wrong), e.StageEntered("finalize", 1), accepted(), e.TaskClosed())
         )
         assert "decided" in found, wrong
+
+
+@pytest.mark.parametrize(
+    ("duty", "by"),
+    [
+        ("submitter", ANNA),
+        ("submitter", replace(ANNA, id="bot", acting_for="anna")),
+        ("author", replace(ANNA, id="cleo")),
+        ("owner", replace(ANNA, id="olga")),
+    ],
+)
+def test_duties(duty: str, by: Principal) -> None:
+    """However the decision came about: nobody accepts what they submitted, made, or let the maker in for."""
+    player = Player(TOY, {"preset": "supervised"}, read={"separate_duties": duty, "owner w1": "olga"})
+    player.report("worker", subject="s1")
+    if duty == "author":
+        player.answer("revise", work="c9", new_subject="s9", by=replace(ANNA, id="cleo"))
+    rest = (e.StageEntered("finalize", 1), accepted(), e.TaskClosed())
+    assert {"duties"} == laws(judge(player, decision(player, by=by, gate=player.gate.id), *rest))
+    for fine in ({"by": replace(ANNA, id="bob")}, {"word": AnswerWord.ABANDON}):
+        made = replace(decision(player, by=by, gate=player.gate.id), **fine)
+        assert "duties" not in laws(judge(player, made, *rest)), fine
 
 
 def test_policy_floor() -> None:
