@@ -27,6 +27,7 @@ from loom.workers.protocol import (
 )
 from loom.workers.providers import replies
 from loom.workers.providers.recorded import Recorder
+from loom.workers.sandboxes import ENDING
 from loom.workers.seams import Command, Hands, HandsError, HandsReply, Job, Position, Provider, Sandbox
 from loom.workers.texts import Redactor, Texts
 from loom.workers.workspaces.repository import ensure
@@ -83,6 +84,7 @@ class Attempt:
         self.transcript = ""
         self.unfinished: Result | None = None
         """What a failed attempt brings all the same: an unreadable answer with the change that it belongs to."""
+        self._left: tuple[workspaces.Repository, str, Path] | None = None
 
     async def run(self) -> Result:
         """The whole of it. Raises HandsError."""
@@ -100,7 +102,9 @@ class Attempt:
                 return await self._work()
 
     async def clean(self) -> None:
-        """Removes the attempt's directory, whatever was left there."""
+        """Removes the attempt's directory, whatever was left there; the pool takes out of it what it can use again."""
+        if self._left and self._means.pool:
+            await self._means.pool.give(*self._left)
         await asyncio.to_thread(remove_tree, self._folder)
 
     def _make_folder(self) -> None:
@@ -135,6 +139,8 @@ class Attempt:
         )
         reply = await self._hands(job, sandbox)
         change = await self._taken(workspace) if workspace and assign.capability == Capability.EDIT else None
+        if workspace is not None and tree is not None and sandbox.kind in ENDING:
+            self._left = (workspace.repository, change.commit if change else workspace.commit, tree)
         await self._recorded(reply, change)
         return await self._result(reply, schema, change)
 
@@ -326,7 +332,7 @@ class Attempt:
             repository = await self._repository(ref)
             await ensure(repository, ref.commit, ref.base)
             return workspaces.Workspace(repository, ref.commit, ref.base or ref.commit, self._folder, self._folder)
-        return await workspaces.prepare(ref, self._folder / "work", mirrors=self._means.mirrors)
+        return await workspaces.prepare(ref, self._folder / "work", mirrors=self._means.mirrors, pool=self._means.pool)
 
     async def _inputs(self, workspace: workspaces.Workspace | None) -> dict[str, object]:
         """The assignment's inputs by name, and the built-in ones that a template names and nobody gave."""

@@ -28,6 +28,7 @@ from loom.workers.providers.registry import Providers
 from loom.workers.sandboxes import choose
 from loom.workers.seams import HandsError, Sandbox
 from loom.workers.texts import Redactor, Texts, fitted
+from loom.workers.workspaces import Pool
 
 SECRETS = (
     "ANTHROPIC_API_KEY",
@@ -72,7 +73,7 @@ class Executor:
     sandbox: the sandbox for an assignment's wish ("auto", "bubblewrap", …); and a sentence when it is less
         than was hoped for; raises HandsError when it cannot be had.
     secret: a secret by name; secret_names: names beyond `SECRETS` whose values must not be reported.
-    mirrors: where repositories of other hosts are mirrored.
+    mirrors: where repositories of other hosts are mirrored. pool: used working trees, to be renewed.
     """
 
     scratch: Path
@@ -82,6 +83,7 @@ class Executor:
     harnesses: Harnesses = field(default_factory=Harnesses)
     secret_names: Sequence[str] = ()
     mirrors: Path | None = None
+    pool: Pool | None = None
     boot: str = ""
     host: str = ""
 

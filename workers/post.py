@@ -131,10 +131,12 @@ def _executor_maker(state: Path, secret: Callable[[str], str | None], boot: str,
     def make() -> Executes:
         from loom.workers.executor import Executor
         from loom.workers.providers.registry import Providers
+        from loom.workers.workspaces import Pool
 
         return Executor(
             scratch=state / "scratch",
             mirrors=state / "mirrors",
+            pool=Pool(state / "pool"),
             providers=Providers(secret),
             secret=secret,
             boot=boot,

@@ -13,8 +13,8 @@
 from __future__ import annotations
 
 from loom.workers.sandboxes.bubblewrap import Bubblewrap
-from loom.workers.sandboxes.choose import available, choose
+from loom.workers.sandboxes.choose import ENDING, available, choose
 from loom.workers.sandboxes.fake import FakeSandbox
 from loom.workers.sandboxes.none import NoSandbox
 
-__all__ = ["Bubblewrap", "FakeSandbox", "NoSandbox", "available", "choose"]
+__all__ = ["ENDING", "Bubblewrap", "FakeSandbox", "NoSandbox", "available", "choose"]

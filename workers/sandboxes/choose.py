@@ -13,6 +13,9 @@ from loom.workers.seams import HandsError, Probe, Sandbox
 AUTO = "auto"
 GROUP = "loom.sandboxes"
 """Entry points of other distributions: name → a class without arguments."""
+ENDING = frozenset({Bubblewrap.kind})
+"""Kinds that have ended every process of a command when the command has ended (a process namespace of its own): nobody
+writes any more where it could write, so that what it left may be looked at and used again."""
 
 
 @cache

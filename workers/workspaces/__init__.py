@@ -17,7 +17,7 @@ The hands' way through it (`scratch` is a private, empty or missing directory of
 
 Signatures:
 
-    prepare(ref: WorkspaceRef, scratch: Path, *, mirrors: Path | None = None) -> Workspace
+    prepare(ref: WorkspaceRef, scratch: Path, *, mirrors: Path | None = None, pool: Pool | None = None) -> Workspace
     snapshot(workspace: Workspace, *, message: str, date_ms: int, limits: Limits = LIMITS) -> Snapshot
     furnished(workspace: Workspace) -> Workspace          # what is there beside the commit now is never part of a result
     publish(workspace: Workspace, commit: str, ref: str = "") -> None
@@ -27,6 +27,7 @@ Signatures:
     changed_paths(repository: Repository, base: str, commit: str) -> tuple[ChangedPath, ...]
     measure(repository: Repository, measures: Sequence[Measure], *, base: str, commit: str) -> dict[str, str]
     dispose(workspace: Workspace) -> None
+    Pool(directory: Path, limits: PoolLimits = POOL_LIMITS)     # used trees, renewed: see pool.py and renewal.py
     open_repository(source: str, *, mirrors: Path | None = None) -> Repository
     fetch_project(home: Path, project: str, path: Path, revision: str = "HEAD") -> Fetched       # user's git → repos/
     import_directory(home: Path, project: str, path: Path, limits: Limits = LIMITS) -> Fetched  # no git there
@@ -41,6 +42,7 @@ from __future__ import annotations
 from loom.workers.workspaces.includes import copy_included
 from loom.workers.workspaces.inspection import DEFAULT_EXCLUDES, LIMITS, Limits
 from loom.workers.workspaces.measures import measure
+from loom.workers.workspaces.pool import POOL_LIMITS, Pool, PoolLimits
 from loom.workers.workspaces.projects import (
     Fetched,
     branch_at,
@@ -66,8 +68,11 @@ from loom.workers.workspaces.working import (
 __all__ = [
     "DEFAULT_EXCLUDES",
     "LIMITS",
+    "POOL_LIMITS",
     "Fetched",
     "Limits",
+    "Pool",
+    "PoolLimits",
     "Repository",
     "Snapshot",
     "Workspace",

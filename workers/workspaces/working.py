@@ -11,9 +11,11 @@ import contextlib
 import hashlib
 import os
 import shutil
+import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loom.workers.git import Git, GitError, quote_path
 from loom.workers.protocol import Change, ChangedPath, ErrorClass, WorkspaceRef
@@ -30,10 +32,16 @@ from loom.workers.workspaces.repository import (
 )
 from loom.workers.workspaces.trees import GITLINK, changed_paths, differences
 
+if TYPE_CHECKING:
+    from loom.workers.workspaces.pool import Pool
+
 AUTHOR = "loom"
 EMAIL = "loom@loom.invalid"
 MAX_NEWLY_IGNORED = 200
 """Newly ignored paths that are named; the rest is counted in the last entry."""
+REMOVE_S = 60.0
+"""How long the system's own tools may take for a directory that Python could not remove."""
+CHMOD = ("-exec", "chmod", "u+rwx", "{}", ";")
 WITHOUT_LOOM = (".", ":(exclude,glob)**/.loom", ":(exclude,glob)**/.loom/**")
 """Pathspecs (gitglossary): the whole tree but loom's own directories, whatever a .gitignore says of them."""
 
@@ -81,11 +89,13 @@ class Snapshot:
         )
 
 
-async def prepare(ref: WorkspaceRef, scratch: Path, *, mirrors: Path | None = None) -> Workspace:
-    """A new working directory `scratch/tree` with the commit's files. Raises HandsError."""
+async def prepare(
+    ref: WorkspaceRef, scratch: Path, *, mirrors: Path | None = None, pool: Pool | None = None
+) -> Workspace:
+    """A new working directory `scratch/tree` with the commit's files, renewed from the pool's if it can be. Raises HandsError."""
     repository = await open_repository(ref.source, mirrors=mirrors, token=ref.token, pin=ref.pin)
     await ensure(repository, ref.commit, ref.base)
-    tree = await checkout(repository, ref.commit, scratch / "tree")
+    tree = await (pool.checkout if pool else checkout)(repository, ref.commit, scratch / "tree")
     return Workspace(repository, ref.commit, ref.base or ref.commit, scratch, tree, ref.publish)
 
 
@@ -93,7 +103,7 @@ async def checkout(repository: Repository, commit: str, directory: Path) -> Path
     """The files of a commit in a directory that must be empty or missing. No filter, hook or LFS program runs."""
     await ensure(repository, commit)
     await asyncio.to_thread(_empty, directory)
-    with _OwnIndex(directory.parent) as index:
+    with OwnIndex(directory.parent) as index:
         git = Git(directory=repository.path, tree=directory, index=index, extra={})
         try:
             await git.run("-c", "checkout.workers=1", "read-tree", "--reset", "-u", commit)
@@ -108,7 +118,7 @@ def _empty(directory: Path) -> None:
         raise HandsError(ErrorClass.PERMANENT, f"{directory} is not empty: a checkout would mix with what is there")
 
 
-class _OwnIndex(contextlib.AbstractContextManager[Path]):
+class OwnIndex(contextlib.AbstractContextManager[Path]):
     """The path of an index file of its own, gone at the end. It holds no times of files, so that git compares contents:
     a file whose times were set back is still seen."""
 
@@ -127,7 +137,7 @@ async def furnished(workspace: Workspace) -> Workspace:
 
     Without it a file that only the user's own ignore rules hide (settings, keys) would be in the result.
     """
-    with _OwnIndex(workspace.scratch) as index:
+    with OwnIndex(workspace.scratch) as index:
         git = Git(directory=workspace.repository.path, tree=workspace.tree, index=index)
         try:
             await git.run("read-tree", workspace.commit)
@@ -145,7 +155,7 @@ async def snapshot(workspace: Workspace, *, message: str, date_ms: int, limits: 
     would not have hidden is named in `newly_ignored`.
     """
     repository = workspace.repository
-    with _OwnIndex(workspace.scratch) as index:
+    with OwnIndex(workspace.scratch) as index:
         git = Git(directory=repository.path, tree=workspace.tree, index=index)
         try:
             await git.run("read-tree", workspace.commit)
@@ -244,7 +254,7 @@ async def _newly_ignored(git: Git, workspace: Workspace) -> tuple[str, ...]:
     ignored = [path for path in output.split(b"\0")[:-1] if not CACHES.union({LOOM}).intersection(path.split(b"/"))]
     if not ignored:
         return ()
-    with _OwnIndex(workspace.scratch) as index, tempfile.TemporaryDirectory(dir=workspace.scratch) as rules:
+    with OwnIndex(workspace.scratch) as index, tempfile.TemporaryDirectory(dir=workspace.scratch) as rules:
         before = Git(directory=git.directory, tree=Path(rules), index=index)
         await before.run("read-tree", workspace.base)
         files = [path for path in await _tracked(before) if os.path.basename(path) == b".gitignore"]
@@ -313,21 +323,13 @@ async def dispose(workspace: Workspace) -> None:
 
 
 def remove_tree(directory: Path) -> None:
-    """Removes a directory of ours whatever modes its contents were given; symlinks are removed, never followed."""
-    shutil.rmtree(directory, ignore_errors=True)
-    if not directory.exists():
-        return
-    for folder, names, _ in os.walk(directory):
-        with contextlib.suppress(OSError):
-            os.chmod(folder, 0o700)
-        names[:] = [name for name in names if not _opened(os.path.join(folder, name))]
-    shutil.rmtree(directory, ignore_errors=True)
-
-
-def _opened(folder: str) -> bool:
-    """Makes a folder readable, so that the walk can go into it; True when there is nothing to go into."""
-    if os.path.islink(folder):
-        return True
-    with contextlib.suppress(OSError):
-        os.chmod(folder, 0o700)
-    return False
+    """Removes a directory of ours whatever modes and depth its contents were given; symlinks are removed, never followed."""
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(directory, ignore_errors=True)
+    if os.path.lexists(directory):
+        for command in (
+            ("find", directory, "-type", "d", "!", "-perm", "-700", *CHMOD),
+            ("rm", "-rf", "--", directory),
+        ):
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run(command, capture_output=True, timeout=REMOVE_S, check=False)

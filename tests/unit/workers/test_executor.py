@@ -38,9 +38,9 @@ from loom.workers.protocol import (
 )
 from loom.workers.providers.fake import FakeProvider
 from loom.workers.providers.registry import Providers
-from loom.workers.sandboxes import NoSandbox
-from loom.workers.seams import HandsError, Job
-from loom.workers.workspaces import fetch_project
+from loom.workers.sandboxes import Bubblewrap, NoSandbox
+from loom.workers.seams import HandsError, Job, Sandbox
+from loom.workers.workspaces import Pool, fetch_project
 
 SECRET = "sk-a-secret-of-mine-12345"
 SCHEMA = json.dumps(
@@ -73,6 +73,8 @@ class Worker:
     notes: list[tuple[str, str]] = field(default_factory=list)
     providers: dict[str, Any] = field(default_factory=dict)
     harnesses: dict[str, Any] = field(default_factory=dict)
+    sandbox: Sandbox = field(default_factory=NoSandbox)
+    pool: Pool | None = None
 
     async def fetch_text(self, text_id: str, /) -> bytes:
         try:
@@ -125,7 +127,8 @@ class Worker:
             scratch=self.folder / "scratch",
             providers=Providers(secret, self.providers),
             secret=secret,
-            sandbox=lambda wanted: (NoSandbox(), ""),
+            sandbox=lambda wanted: (self.sandbox, ""),
+            pool=self.pool,
             harnesses=Harnesses(self.harnesses),
             boot="b",
             host="h",
@@ -185,6 +188,34 @@ async def test_an_edit_becomes_a_published_commit(worker: Worker) -> None:
     assert (2, 0) == (report.usage.calls, report.usage.cost_microusd)
     assert report.sandbox is not None
     assert {"phase", "tool"} <= {kind for kind, _ in worker.notes}
+
+
+async def test_trees_are_used_again_where_every_process_has_ended(worker: Worker) -> None:
+    """An edit in bubblewrap leaves its tree to the pool, the next one renews it; without containment it is thrown away."""
+    worker.pool = Pool(worker.folder / "pool")
+    await worker.execute(worker.assign(worker.replies(FIX, DONE)))
+    assert [] == worker.pool.kept(), "a process of the agent may still be writing there"
+    worker.sandbox = Bubblewrap("bwrap")
+    kept = []
+    for number in range(2):
+        ref = WorkspaceRef(
+            source=str(worker.source), commit=worker.commit, base=worker.commit, publish=f"refs/loom/t1/again/{number}"
+        )
+        report = await worker.execute(worker.assign(worker.replies(FIX, DONE), workspace=ref))
+        assert report.result is not None
+        assert report.result.change is not None
+        assert ["calc.py"] == [each.path for each in report.result.change.paths]
+        kept.append([each.path.name for each in worker.pool.kept()])
+    assert [1, 1] == [len(names) for names in kept]
+    assert kept[0] != kept[1], "the first tree was not taken"
+
+
+async def test_a_failed_attempt_leaves_nothing_to_the_pool(worker: Worker) -> None:
+    """What ended out of order is in doubt, and what is in doubt is thrown away."""
+    worker.pool, worker.sandbox = Pool(worker.folder / "pool"), Bubblewrap("bwrap")
+    report = await worker.execute(worker.assign(worker.replies(FIX)))
+    assert End.FAILED == report.end
+    assert [] == worker.pool.kept()
 
 
 async def test_an_edit_that_changes_nothing_is_the_same_commit(worker: Worker) -> None:
